@@ -1,0 +1,204 @@
+"""`device-agent run|status|infer`: the agent without an application of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from device_agent import __version__
+from device_agent.protocol.errors import AgentError, BadInput, NoModel
+
+EXIT_FAILED = 1
+EXIT_NOT_TRUSTED = 6
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit code (0 ok, 1 failed, 2 usage)."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=arguments.log_level.upper(), stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(EventFormatter())
+    try:
+        return int(arguments.command(arguments))
+    except AgentError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.next_step:
+            print(f"next:  {error.next_step}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="device-agent", description="Keep one working model of each kind on this device."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--log-level", default="warning", choices=["debug", "info", "warning", "error"]
+    )
+    commands = parser.add_subparsers(required=True, metavar="run|status|infer")
+
+    run = commands.add_parser("run", help="run the agent until it is told to stop")
+    _add_state(run)
+    run.add_argument("--enrolment", type=Path, help="enrolment file, needed on the first start")
+    run.add_argument("--telemetry-interval", type=float, default=60.0, metavar="SECONDS")
+    run.add_argument("--heartbeat", type=float, default=30.0, metavar="SECONDS")
+    run.set_defaults(command=_run)
+
+    status = commands.add_parser("status", help="what this device holds and does (also offline)")
+    _add_state(status)
+    status.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    status.set_defaults(command=_status)
+
+    infer = commands.add_parser("infer", help="answer rows with the active model, without network")
+    _add_state(infer)
+    infer.add_argument("--model", required=True)
+    infer.add_argument(
+        "--input", type=Path, required=True, help=".npy (one row or rows), or .npz with 'x'"
+    )
+    infer.add_argument("--limit", type=int, default=10, help="rows at most (default 10)")
+    infer.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    infer.set_defaults(command=_infer)
+    return parser
+
+
+def _add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--state", type=Path, required=True, help="state folder of this device")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from device_agent.serving.api import Agent
+    from device_agent.shell.loop import AgentOptions
+
+    options = AgentOptions(
+        telemetry_interval_s=arguments.telemetry_interval, heartbeat_s=arguments.heartbeat
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with Agent.start(arguments.state, enrolment=arguments.enrolment, options=options) as agent:
+        while not stopped.wait(0.5):
+            if not agent.is_running:
+                return EXIT_FAILED
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from device_agent.shell.status import read_status
+
+    status = read_status(arguments.state)
+    if arguments.output == "json":
+        print(json.dumps(status, indent=2))
+        return 0
+    running = status["process"]
+    print(f"device   {status['device']} ({status['profile']}), broker {status['broker']}")
+    print(f"agent    {__version__}, " + (f"process {running}" if running else "not running"))
+    print(f"outbox   {status['outbox']} items wait for the hub")
+    for name, model in status["models"].items():
+        print(f"model    {name}: " + _describe(model))
+    if not status["models"]:
+        print("model    none yet: wait for a rollout to reach this device")
+    return 0
+
+
+def _describe(model: dict[str, Any]) -> str:
+    active = model["active"]
+    parts = [f"version {active['version']} serves" if active else "no working version"]
+    if model["previous"]:
+        parts.append(f"version {model['previous']['version']} to fall back to")
+    deployment = model["deployment"]
+    if deployment:
+        step = f"version {deployment['version']} {deployment['state']}"
+        if deployment["chunks_total"]:
+            step += f" ({deployment['chunks_have']} of {deployment['chunks_total']} chunks)"
+        if deployment["reason"]:
+            step += f": {deployment['reason']}, {deployment['detail']}"
+        parts.append(step)
+    return "; ".join(parts)
+
+
+def _infer(arguments: argparse.Namespace) -> int:
+    from device_agent.shell.status import open_models
+
+    rows = _read_rows(arguments.input)
+    live = open_models(arguments.state)
+    model = live.get(arguments.model)
+    if model is None:
+        known = ", ".join(name for name, _ in live.items()) or "none"
+        raise NoModel(
+            f"this device has no working model {arguments.model!r} (it has: {known})",
+            next_step=f"device-agent status --state {arguments.state}",
+        )
+    if getattr(rows, "ndim", 0) == 0:
+        raise BadInput(f"{arguments.input} holds a single number, not rows")
+    elements = 1
+    for size in model.variant.inputs[0].shape:
+        elements *= max(1, size)
+    if rows.size == elements:
+        rows = rows.reshape(1, -1)
+    for row in rows[: arguments.limit]:
+        answer = live.infer(arguments.model, row)
+        label = answer.label if answer.label is not None else answer.class_index
+        if arguments.output == "json":
+            print(
+                json.dumps(
+                    {
+                        "model": arguments.model,
+                        "version": answer.version,
+                        "class_index": answer.class_index,
+                        "label": answer.label,
+                        "confidence": round(answer.confidence, 6),
+                        "latency_ms": round(answer.latency_ms, 3),
+                    }
+                )
+            )
+        else:
+            print(
+                f"{label}  confidence {answer.confidence:.3f}  {answer.latency_ms:.2f} ms  "
+                f"{arguments.model}:{answer.version}"
+            )
+    live.close()
+    return 0
+
+
+def _read_rows(path: Path) -> Any:
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise BadInput(
+            "numpy is not installed, so no row can be read",
+            next_step="pip install 'edgeops-device-agent[litert]' or '[onnxruntime]'",
+        ) from error
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else loaded["x"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise BadInput(
+            f"cannot read rows from {path}: {error}",
+            next_step="give a .npy array, or a .npz with an array 'x'",
+        ) from error
+
+
+class EventFormatter(logging.Formatter):
+    """`time level event key=value …`: constant event names, facts as fields."""
+
+    _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        fields = " ".join(
+            f"{key}={value}" for key, value in vars(record).items() if key not in self._STANDARD
+        )
+        line = f"{self.formatTime(record)} {record.levelname.lower()} {record.getMessage()}"
+        if record.exc_info:
+            fields += "\n" + self.formatException(record.exc_info)
+        return f"{line} {fields}".rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

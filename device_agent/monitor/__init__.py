@@ -1,0 +1,1 @@
+"""The device watches its own model: counts only, never the inputs themselves."""

@@ -1,0 +1,81 @@
+"""A tally of one version's inferences: a total since it was activated, and a window.
+
+Not thread-safe by itself: the caller holds the lock of the model that it counts.
+"""
+
+from __future__ import annotations
+
+from device_agent.core.counts import Counts
+from device_agent.protocol.sketch import (
+    CONFIDENCE_BINS,
+    LATENCY_BINS,
+    MAX_CLASSES,
+    confidence_bin,
+    latency_bin,
+)
+
+
+class Tally:
+    """Counts inferences of one version. Costs a few list increments an inference."""
+
+    def __init__(self, before: Counts | None = None) -> None:
+        """Begin with the counts of an earlier run of this version, if there are any."""
+        self._before = before or Counts()
+        self._begin_window()
+
+    def observe(
+        self, *, latency_us: float, class_index: int | None, confidence: float, finite: bool
+    ) -> None:
+        """Count one inference that gave an answer."""
+        self._inferences += 1
+        self._latency[latency_bin(latency_us)] += 1
+        if not finite:
+            self._nonfinite += 1
+            return
+        if class_index is not None and 0 <= class_index < MAX_CLASSES:
+            if class_index >= len(self._classes):
+                self._classes.extend([0] * (class_index + 1 - len(self._classes)))
+            self._classes[class_index] += 1
+            self._confidence[confidence_bin(confidence)] += 1
+
+    def observe_failure(self) -> None:
+        """Count one inference that raised an error."""
+        self._failures += 1
+
+    def observe_label(self, *, correct: bool) -> None:
+        """Count one inference whose true label became known."""
+        self._labelled += 1
+        self._labelled_correct += correct
+
+    @property
+    def window(self) -> Counts:
+        """Counts since the last ``close_window``."""
+        return Counts(
+            inferences=self._inferences,
+            failures=self._failures,
+            nonfinite=self._nonfinite,
+            classes=tuple(self._classes),
+            confidence=tuple(self._confidence),
+            latency=tuple(self._latency),
+            labelled=self._labelled,
+            labelled_correct=self._labelled_correct,
+        )
+
+    @property
+    def total(self) -> Counts:
+        """Counts since this version was activated on this device."""
+        return self._before + self.window
+
+    def close_window(self) -> Counts:
+        """Return the window and begin a new one."""
+        window = self.window
+        self._before = self._before + window
+        self._begin_window()
+        return window
+
+    def _begin_window(self) -> None:
+        self._inferences = self._failures = self._nonfinite = 0
+        self._labelled = self._labelled_correct = 0
+        self._classes: list[int] = []
+        self._confidence = [0] * CONFIDENCE_BINS
+        self._latency = [0] * LATENCY_BINS

@@ -1,0 +1,270 @@
+"""The edge manifest: everything a device must know of a package, in one signed document.
+
+The package is named by the digest of these bytes; the signature of a targets key is over these
+bytes. One version has variants: an artifact made for a runtime, for one or more profiles.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from device_agent.protocol.chunks import HASH_BYTES, MAX_CHUNKS, BlobRef
+from device_agent.protocol.codec import decode, encode
+from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.fields import SCHEMA_VERSION, Fields
+from device_agent.protocol.ids import ModelName
+from device_agent.protocol.sketch import MAX_CLASSES
+
+MAX_MANIFEST_BYTES = 1024 * 1024
+MAX_VERSION = 1_000_000_000
+MAX_RANK = 8
+
+RUNTIMES = ("litert", "onnxruntime")
+RUNTIME_OF_FORMAT = {"tflite": "litert", "onnx": "onnxruntime"}
+
+_AGENT_VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
+_PROFILE = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_DTYPE = re.compile(r"(?:u?int(?:8|16|32|64)|float(?:16|32|64)|bool)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """Name, numpy dtype name and shape of a tensor; -1 is a free (batch) dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> TensorSpec:
+        """Read the JSON form."""
+        return cls(
+            name=fields.text("name"),
+            dtype=fields.text("dtype", pattern=_DTYPE),
+            shape=fields.integers("shape", max_items=MAX_RANK, minimum=-1),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkedBlob:
+    """A blob and the SHA-256 of each of its chunks, so that each is verified on arrival."""
+
+    ref: BlobRef
+    hashes: bytes
+
+    def hash_of(self, index: int) -> bytes:
+        """Return the SHA-256 (32 bytes) of chunk ``index``."""
+        return self.hashes[index * HASH_BYTES : (index + 1) * HASH_BYTES]
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {**self.ref.to_document(), "chunks": base64.b64encode(self.hashes).decode()}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> ChunkedBlob:
+        """Read the JSON form; the number of hashes must be the number of chunks."""
+        ref = BlobRef.from_fields(fields)
+        hashes = fields.data("chunks", max_bytes=min(ref.count, MAX_CHUNKS) * HASH_BYTES)
+        if len(hashes) != ref.count * HASH_BYTES:
+            raise ProtocolError(f"{fields.path}.chunks does not hold {ref.count} hashes")
+        return cls(ref=ref, hashes=hashes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What the model may cost on the device; None is no limit."""
+
+    latency_ms_p95: float | None = None
+    memory_mib: float | None = None
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"latency_ms_p95": self.latency_ms_p95, "memory_mib": self.memory_mib}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Budget:
+        """Read the JSON form."""
+        return cls(
+            latency_ms_p95=fields.number("latency_ms_p95") if fields.has("latency_ms_p95") else None,
+            memory_mib=fields.number("memory_mib") if fields.has("memory_mib") else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One artifact, for the profiles and the runtime that it was made for.
+
+    ``golden`` holds rows with the outputs that this artifact gave at packaging and, if known,
+    their labels; ``tolerance`` is the largest absolute difference to those outputs that a
+    device may show; ``golden_accuracy`` is the share of labelled rows answered right.
+    """
+
+    profiles: tuple[str, ...]
+    runtime: str
+    artifact: ChunkedBlob
+    golden: ChunkedBlob | None
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    scores: str
+    tolerance: float
+    golden_accuracy: float | None
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def blobs(self) -> tuple[ChunkedBlob, ...]:
+        """Everything that a device must fetch for this variant."""
+        return (self.artifact,) if self.golden is None else (self.artifact, self.golden)
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {
+            "profiles": list(self.profiles),
+            "runtime": self.runtime,
+            "artifact": self.artifact.to_document(),
+            "golden": self.golden.to_document() if self.golden else None,
+            "inputs": [spec.to_document() for spec in self.inputs],
+            "outputs": [spec.to_document() for spec in self.outputs],
+            "scores": self.scores,
+            "tolerance": self.tolerance,
+            "golden_accuracy": self.golden_accuracy,
+            "budget": self.budget.to_document(),
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Variant:
+        """Read the JSON form."""
+        runtime = fields.text("runtime")
+        if runtime not in RUNTIMES:
+            raise ProtocolError(f"{fields.path}.runtime {runtime[:40]!r} is unknown")
+        has_accuracy = fields.has("golden_accuracy")
+        variant = cls(
+            profiles=fields.texts("profiles", max_items=64, max_length=64),
+            runtime=runtime,
+            artifact=ChunkedBlob.from_fields(fields.fields("artifact")),
+            golden=fields.optional("golden", ChunkedBlob.from_fields),
+            inputs=fields.list_of("inputs", TensorSpec.from_fields, max_items=16),
+            outputs=fields.list_of("outputs", TensorSpec.from_fields, max_items=16),
+            scores=fields.text("scores"),
+            tolerance=fields.number("tolerance"),
+            golden_accuracy=fields.number("golden_accuracy", maximum=1.0) if has_accuracy else None,
+            budget=Budget.from_fields(fields.fields("budget")),
+        )
+        if variant.scores not in [spec.name for spec in variant.outputs]:
+            raise ProtocolError(f"{fields.path}.scores names no output")
+        return variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A gate that a person waived, and why."""
+
+    gate: str
+    reason: str
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"gate": self.gate, "reason": self.reason}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Waiver:
+        """Read the JSON form."""
+        return cls(gate=fields.text("gate"), reason=fields.text("reason"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The edge manifest of a package: model, version, variants, gates, lineage."""
+
+    model: ModelName
+    version: int
+    min_agent: str
+    labels: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    min_accuracy: float | None
+    waivers: tuple[Waiver, ...] = ()
+    lineage: Mapping[str, str] = field(default_factory=dict)
+
+    def is_waived(self, gate: str) -> bool:
+        """Tell whether ``gate`` was waived at packaging."""
+        return any(waiver.gate == gate for waiver in self.waivers)
+
+    def variant_for(self, profile: str, runtimes: frozenset[str]) -> Variant | None:
+        """Return the first variant for ``profile`` whose runtime is among ``runtimes``."""
+        for variant in self.variants:
+            if profile in variant.profiles and variant.runtime in runtimes:
+                return variant
+        return None
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes: what is named by the digest and signed."""
+        return encode(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "model": self.model,
+                "version": self.version,
+                "min_agent": self.min_agent,
+                "labels": list(self.labels),
+                "variants": [variant.to_document() for variant in self.variants],
+                "min_accuracy": self.min_accuracy,
+                "waivers": [waiver.to_document() for waiver in self.waivers],
+                "lineage": dict(self.lineage),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Read a manifest from anybody's bytes.
+
+        Raises:
+            ProtocolError: not a manifest; the message names the field.
+        """
+        fields = Fields(decode(data, max_bytes=MAX_MANIFEST_BYTES), "manifest")
+        fields.check_schema()
+        manifest = cls(
+            model=fields.model("model"),
+            version=fields.integer("version", minimum=1, maximum=MAX_VERSION),
+            min_agent=fields.text("min_agent", pattern=_AGENT_VERSION),
+            labels=fields.texts("labels", max_items=MAX_CLASSES),
+            variants=fields.list_of("variants", Variant.from_fields, max_items=64),
+            min_accuracy=(
+                fields.number("min_accuracy", maximum=1.0) if fields.has("min_accuracy") else None
+            ),
+            waivers=fields.list_of("waivers", Waiver.from_fields, max_items=32),
+            lineage={key: fields.fields("lineage").text(key) for key in _keys(fields, "lineage")},
+        )
+        if not manifest.variants:
+            raise ProtocolError("manifest.variants is empty")
+        return manifest
+
+
+def _keys(fields: Fields, key: str) -> list[str]:
+    return fields.fields(key).keys()
+
+
+def parse_profile_id(text: str) -> str:
+    """Return ``text`` as a profile id (lower-case letters, digits and hyphens).
+
+    Raises:
+        ProtocolError: another alphabet or length.
+    """
+    if not _PROFILE.fullmatch(text):
+        raise ProtocolError(f"{text[:80]!r} is no profile id")
+    return text
+
+
+def agent_version_key(version: str) -> tuple[int, ...]:
+    """Return a sortable form of ``major.minor.patch``.
+
+    Raises:
+        ProtocolError: another form.
+    """
+    if not _AGENT_VERSION.fullmatch(version):
+        raise ProtocolError(f"{version[:40]!r} is no agent version like 1.2.3")
+    return tuple(int(part) for part in version.split("."))

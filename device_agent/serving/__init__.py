@@ -1,0 +1,1 @@
+"""Local inference: the Python API of a few lines, and what it answers."""

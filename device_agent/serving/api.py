@@ -1,0 +1,155 @@
+"""The Python API: an application of a few lines.
+
+::
+
+    from device_agent import Agent
+
+    with Agent.start("state", enrolment="cam-1.json") as agent:
+        prediction = agent.infer("digits", row)
+        agent.report_label(prediction, 7)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from device_agent.protocol.errors import BadInput
+from device_agent.protocol.ids import Digest, ModelName
+from device_agent.serving.prediction import Prediction
+from device_agent.shell.identity import FolderLock, adopt_identity, read_enrolment
+from device_agent.shell.live import LiveModels
+from device_agent.shell.loop import AgentLoop, AgentOptions
+from device_agent.shell.storage import FolderStorage
+
+
+class Agent:
+    """A running agent: it updates and watches its models while the application infers."""
+
+    def __init__(self, loop: AgentLoop, lock: FolderLock, live: LiveModels) -> None:
+        """Use ``Agent.start``."""
+        self._loop = loop
+        self._lock = lock
+        self._live = live
+        self._thread = threading.Thread(target=loop.run, name="edgeops-agent", daemon=True)
+
+    @classmethod
+    def start(
+        cls,
+        state: str | Path,
+        *,
+        enrolment: str | Path | None = None,
+        options: AgentOptions | None = None,
+    ) -> Agent:
+        """Start an agent on a state folder; returns when its models of before are loaded.
+
+        It works without a network: what was committed before serves at once.
+
+        Args:
+            state: folder of this device's state; made if missing.
+            enrolment: enrolment file; needed on the first start, adopted into the folder.
+            options: intervals and bounds.
+
+        Raises:
+            NotEnrolled: a new folder and no enrolment file.
+            WrongStateFolder: the folder belongs to another device.
+            StateFolderBusy: another agent runs on it.
+            AgentError: the enrolment file or the folder cannot be used.
+        """
+        folder = Path(state)
+        lock = FolderLock(folder)
+        try:
+            offered = read_enrolment(Path(enrolment)) if enrolment is not None else None
+            identity = adopt_identity(FolderStorage(folder), offered)
+            live = LiveModels()
+            agent = cls(AgentLoop(folder, identity, live, options=options), lock, live)
+        except BaseException:
+            lock.release()
+            raise
+        agent._thread.start()
+        return agent
+
+    def infer(self, model: str, row: Any) -> Prediction:
+        """Answer one row with the model that is active right now, on this thread.
+
+        Args:
+            model: name of the model.
+            row: array-like with as many elements as one input row of the model, in any shape
+                (read in C order), of a dtype that casts to the model's without loss of kind.
+
+        Raises:
+            NoModel: day zero, no version has been activated yet.
+            BadInput: the row does not fit.
+            InferenceFailed: the runtime failed on this row.
+        """
+        answer = self._live.infer(ModelName(model), row)
+        return Prediction(
+            model=model,
+            version=answer.version,
+            digest=answer.digest,
+            outputs=answer.outputs,
+            class_index=answer.class_index,
+            label=answer.label,
+            confidence=answer.confidence,
+            latency_ms=answer.latency_ms,
+        )
+
+    def report_label(self, prediction: Prediction, label: int | str) -> bool:
+        """Tell what a prediction should have been; only the count travels.
+
+        Args:
+            prediction: what ``infer`` returned.
+            label: the true class, by index or by name.
+
+        Returns:
+            False if the version that predicted is no longer on this device.
+
+        Raises:
+            BadInput: a name for a model whose package has no labels.
+        """
+        if isinstance(label, str):
+            if prediction.label is None:
+                raise BadInput(f"{prediction.model} has no label names; give the class index")
+            correct = prediction.label == label
+        else:
+            correct = prediction.class_index == label
+        return self._live.label(
+            ModelName(prediction.model), Digest(prediction.digest), correct=correct
+        )
+
+    @property
+    def models(self) -> dict[str, int]:
+        """The active version of each model, by name."""
+        return {str(name): live.manifest.version for name, live in self._live.items()}
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was received, dropped and why, since the start."""
+        return Counter(self._loop.counters)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the agent's loop is alive."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Say farewell, keep everything, and release the state folder."""
+        self._loop.stop()
+        self._thread.join()
+        self._lock.release()
+
+    def __enter__(self) -> Agent:
+        """Return the agent."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.stop()

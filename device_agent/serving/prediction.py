@@ -1,0 +1,32 @@
+"""What ``Agent.infer`` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """One answer of one version of one model.
+
+    Attributes:
+        model: name of the model.
+        version: number of the version that answered.
+        digest: digest of its manifest: the name of its package.
+        outputs: every output as a numpy array, by name, with a batch dimension of 1.
+        class_index: predicted class, None for a model without scores.
+        label: name of the predicted class, None if the package has no labels.
+        confidence: confidence of the predicted class, 0 to 1.
+        latency_ms: milliseconds in the runtime.
+    """
+
+    model: str
+    version: int
+    digest: str
+    outputs: Mapping[str, Any]
+    class_index: int | None
+    label: str | None
+    confidence: float
+    latency_ms: float

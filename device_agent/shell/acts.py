@@ -1,0 +1,401 @@
+"""The acts of a deployment, one method each: what ``core.states.Act`` names, done for real.
+
+Every act takes the journalled record and returns the record and what happened (None: not yet;
+look again with ``look``). Every act may be repeated after a power cut.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from device_agent.core import admission, probation
+from device_agent.core.counts import Counts
+from device_agent.core.deployment import Deployment, Happened
+from device_agent.core.records import SLOTS, ModelRecord, Slot
+from device_agent.core.states import Act, EventType, State
+from device_agent.protocol.errors import AgentError, ModelRefused, ProtocolError, StorageFailed
+from device_agent.protocol.ids import Digest, ModelName
+from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+from device_agent.protocol.reasons import Reason
+from device_agent.shell import journal, packages
+from device_agent.shell.blobs import (
+    BlobDownload,
+    Download,
+    ManifestDownload,
+    blob_path,
+    discard,
+)
+from device_agent.shell.fetch import Fetcher
+from device_agent.shell.live import LiveModels
+from device_agent.shell.packages import Host
+from device_agent.shell.self_test import SelfTest
+from device_agent.shell.storage import Storage
+from device_agent.shell.trust import Trust
+
+logger = logging.getLogger(__name__)
+
+Outcome = tuple[ModelRecord, Happened | None]
+
+
+class Acts:
+    """Carries out acts with the disk, the network, child processes and the live models."""
+
+    def __init__(
+        self, storage: Storage, *, host: Host, trust: Trust, fetcher: Fetcher, live: LiveModels
+    ) -> None:
+        """Take the hands that the acts need."""
+        self._storage = storage
+        self._host = host
+        self._trust = trust
+        self._fetcher = fetcher
+        self._live = live
+        self._fetching: dict[ModelName, dict[Digest, Download]] = {}
+        self._self_tests: dict[ModelName, SelfTest] = {}
+        self._activated_s: dict[ModelName, float] = {}
+        Method = Callable[[ModelRecord, Deployment, float], Outcome]
+        self._methods: Mapping[Act, Method] = {
+            Act.CHECK_ORDER: self._check_order,
+            Act.FETCH_MANIFEST: self._fetch_manifest,
+            Act.FETCH_BLOBS: self._fetch_blobs,
+            Act.VERIFY_BLOBS: self._verify_blobs,
+            Act.WRITE_STANDBY_SLOT: self._write_standby_slot,
+            Act.RUN_SELF_TEST: self._run_self_test,
+            Act.SWITCH_POINTER: self._switch_pointer,
+            Act.OBSERVE: self._observe,
+            Act.COMMIT_SLOT: self._commit_slot,
+            Act.RESTORE_POINTER: self._restore_pointer,
+            Act.CLEAN_UP: self._clean_up,
+        }
+        self._looks: Mapping[State, Callable[[ModelRecord, Deployment, float], Happened | None]] = {
+            State.MANIFEST: self._look_at_manifest,
+            State.FETCH: self._look_at_fetch,
+            State.SELF_TEST: self._look_at_self_test,
+            State.PROBATION: self._look_at_probation,
+        }
+
+    def carry_out(self, act: Act, record: ModelRecord, now_s: float) -> Outcome:
+        """Carry out an act; refusals and a failing disk are outcomes, not exceptions."""
+        deployment = _deployment_of(record)
+        try:
+            return self._methods[act](record, deployment, now_s)
+        except (ModelRefused, StorageFailed) as error:
+            return record, _happened(error)
+
+    def look(self, record: ModelRecord, now_s: float) -> Happened | None:
+        """Tell what came of an act that takes time; also whether its deadline passed."""
+        deployment = _deployment_of(record)
+        look = self._looks.get(deployment.state)
+        try:
+            happened = look(record, deployment, now_s) if look else None
+        except (ModelRefused, StorageFailed) as error:
+            happened = _happened(error)
+        late = deployment.deadline_s is not None and now_s >= deployment.deadline_s
+        return self._deadline_passed(deployment) if happened is None and late else happened
+
+    def progress(self, name: ModelName) -> tuple[int, int]:
+        """Return how many chunks are there of how many, over the running downloads."""
+        downloads = self._fetching.get(name, {}).values()
+        return sum(sum(each.have) for each in downloads), sum(len(each.have) for each in downloads)
+
+    def make_room(self) -> None:
+        """Give up every partial download: the journal needs the space more."""
+        for name in list(self._fetching):
+            for digest in self._stop_fetching(name):
+                try:
+                    discard(self._storage, digest)
+                except StorageFailed as error:
+                    logger.warning("discard.failed", extra={"cause": str(error)})
+
+    def stop(self) -> None:
+        """End child processes."""
+        for self_test in self._self_tests.values():
+            self_test.kill()
+
+    # ---- before the switch
+
+    def _check_order(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        admission.check_order(deployment.order, record)
+        return record, DONE
+
+    def _fetch_manifest(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Outcome:
+        ref = deployment.order.manifest
+        if ref.size_bytes > MAX_MANIFEST_BYTES:
+            raise ModelRefused(
+                Reason.MALFORMED_MANIFEST, f"manifest of {ref.size_bytes} bytes is too large"
+            )
+        if packages.has_blob(self._storage, ref.digest):
+            return record, self._admit_manifest(deployment)
+        self._start_fetching(deployment, [ManifestDownload(self._storage, ref)], now_s)
+        return record, None
+
+    def _look_at_manifest(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Happened | None:
+        download = self._fetching.get(deployment.model, {}).get(deployment.digest)
+        if download is None or not all(download.have):
+            return None
+        self._stop_fetching(deployment.model)
+        if not download.finish():
+            return replace(CORRUPT, detail="the manifest does not have its digest")
+        return self._admit_manifest(deployment)
+
+    def _admit_manifest(self, deployment: Deployment) -> Happened:
+        """Trust, then read, then check against this device: in that order."""
+        data = self._storage.read(blob_path(deployment.digest)) or b""
+        self._trust.check_package(data, deployment.order)
+        try:
+            manifest = Manifest.from_bytes(data)
+        except ProtocolError as error:
+            raise ModelRefused(Reason.MALFORMED_MANIFEST, str(error)) from error
+        missing = sum(
+            blob.ref.size_bytes
+            for blob in self._variant(manifest, deployment).blobs
+            if not packages.has_blob(self._storage, blob.ref.digest)
+        )
+        free = self._storage.free_bytes()
+        if missing + self._host.reserve_bytes > free:
+            raise ModelRefused(
+                Reason.DISK_FULL,
+                f"needs {missing} bytes and {self._host.reserve_bytes} in reserve, {free} free",
+                next_step="free space on this device",
+            )
+        return DONE
+
+    def _variant(self, manifest: Manifest, deployment: Deployment) -> Variant:
+        return admission.check_manifest(
+            manifest,
+            model=deployment.model,
+            version=deployment.order.version,
+            profile=self._host.profile,
+            runtimes=self._host.runtimes,
+            agent_version=self._host.agent_version,
+        )
+
+    def _read_variant(self, deployment: Deployment) -> tuple[Manifest, Variant]:
+        manifest = packages.read_manifest(self._storage, deployment.digest)
+        if manifest is None:
+            raise ModelRefused(Reason.STORAGE_FAILED, "the fetched manifest cannot be read again")
+        return manifest, self._variant(manifest, deployment)
+
+    def _fetch_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        _, variant = self._read_variant(deployment)
+        missing = [
+            BlobDownload(self._storage, blob)
+            for blob in variant.blobs
+            if not packages.has_blob(self._storage, blob.ref.digest)
+        ]
+        self._start_fetching(deployment, missing, now_s)
+        return record, None if missing else DONE
+
+    def _look_at_fetch(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Happened | None:
+        downloads = self._fetching.get(deployment.model, {})
+        return DONE if all(all(each.have) for each in downloads.values()) else None
+
+    def _verify_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        _, variant = self._read_variant(deployment)
+        self._stop_fetching(deployment.model, flush_at_s=now_s)
+        for blob in variant.blobs:
+            if packages.has_blob(self._storage, blob.ref.digest):
+                continue
+            self._storage.remove(blob_path(blob.ref.digest))
+            download = BlobDownload(self._storage, blob)
+            if not all(download.have) or not download.finish():
+                return record, replace(CORRUPT, detail=f"{blob.ref.digest} is not what was signed")
+        return record, DONE
+
+    def _write_standby_slot(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Outcome:
+        letter = record.slot_of(deployment.digest)
+        if letter is None:
+            active = journal.read_pointer(self._storage, record.name)
+            letter = next(each for each in SLOTS if each != active)
+            packages.forget_counts(self._storage, record.name, letter)
+            order = deployment.order
+            slot = Slot(version=order.version, manifest=order.manifest, committed=False)
+            record = record.with_slot(letter, slot)
+        return replace(record, deployment=replace(deployment, slot=letter)), DONE
+
+    def _run_self_test(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        manifest, variant = self._read_variant(deployment)
+        serving = self._live.get(record.name)
+        faces_parent = serving is not None and not record.is_known_good(deployment.digest)
+        self._self_tests[record.name] = SelfTest(
+            root=self._host.root,
+            manifest=manifest,
+            variant=variant,
+            parent=serving.variant if serving is not None and faces_parent else None,
+            threads=self._host.threads,
+            timeout_s=self._host.self_test_timeout_s,
+        )
+        return record, None
+
+    def _look_at_self_test(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Happened | None:
+        self_test = self._self_tests.get(record.name)
+        happened = self_test.poll() if self_test is not None else None
+        if happened is not None:
+            del self._self_tests[record.name]
+        return happened
+
+    # ---- the switch and after
+
+    def _switch_pointer(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Outcome:
+        name = record.name
+        self.save_counts(name)
+        packages.load_into(self._storage, self._host, self._live, record, deployment.slot)
+        journal.write_pointer(self._storage, name, deployment.slot)
+        known = record.is_known_good(deployment.digest)
+        return record, Happened(type=EventType.KNOWN_GOOD) if known else DONE
+
+    def _observe(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        self._activated_s[record.name] = now_s
+        return record, None
+
+    def _look_at_probation(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Happened | None:
+        model = self._live.get(record.name)
+        if model is None or model.digest != deployment.digest:
+            raise ModelRefused(
+                Reason.LOAD_FAILED, "the version in probation could not be loaded again"
+            )
+        other = _other(deployment.slot)
+        parent = (
+            packages.load_counts(self._storage, record.name, other)
+            if other in record.slots
+            else None
+        )
+        verdict = probation.judge(
+            deployment.order.probation,
+            model.counts(),
+            parent,
+            now_s - self._activated_s.get(record.name, now_s),
+        )
+        return _happened_of(verdict)
+
+    def _deadline_passed(self, deployment: Deployment) -> Happened | None:
+        if deployment.state is State.PROBATION:
+            model = self._live.get(deployment.model)
+            seen = model.counts() if model is not None else Counts()
+            verdict = probation.timed_out(deployment.order.probation, seen)
+            return Happened(
+                type=EventType.TIMED_OUT,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                evidence=verdict.evidence,
+            )
+        return Happened(
+            type=EventType.TIMED_OUT,
+            reason=Reason.DOWNLOAD_TIMEOUT,
+            detail=f"not fetched within {deployment.order.download_timeout_s:g} s",
+        )
+
+    def _commit_slot(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        slot = replace(record.slots[deployment.slot], committed=True)
+        floor = max(record.floor, deployment.order.version)
+        return replace(record.with_slot(deployment.slot, slot), floor=floor), DONE
+
+    def _restore_pointer(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Outcome:
+        other = _other(deployment.slot)
+        fallback = record.slots.get(other)
+        target = other if fallback is not None and fallback.committed else None
+        journal.write_pointer(self._storage, record.name, target)
+        serving = self._live.get(record.name)
+        if fallback is None or serving is None or serving.digest != fallback.manifest.digest:
+            self.bring_up(record, target)
+        if not record.is_known_good(deployment.digest):
+            record = record.with_slot(deployment.slot, None)
+        return record, DONE
+
+    def _clean_up(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
+        self._stop_fetching(record.name)
+        self_test = self._self_tests.pop(record.name, None)
+        if self_test is not None:
+            self_test.kill()
+        return record, None
+
+    # ---- used by the deployer too
+
+    def bring_up(self, record: ModelRecord, letter: str | None) -> bool:
+        """Load a slot and let it answer; False (and no model) if it cannot be."""
+        if letter is not None and letter in record.slots:
+            try:
+                packages.load_into(self._storage, self._host, self._live, record, letter)
+                return True
+            except AgentError as error:
+                logger.error(
+                    "model.not_loaded", extra={"model": record.name, "cause": str(error)}
+                )
+        self._live.exchange(record.name, None)
+        return False
+
+    def save_counts(self, name: ModelName) -> None:
+        """Keep the counts of the live model of that name."""
+        model = self._live.get(name)
+        letter = journal.read_pointer(self._storage, name)
+        if model is not None and letter is not None:
+            packages.save_counts(self._storage, name, letter, model.counts())
+
+    def _start_fetching(
+        self, deployment: Deployment, downloads: Sequence[Download], now_s: float
+    ) -> None:
+        self._stop_fetching(deployment.model)
+        self._fetching[deployment.model] = {each.ref.digest: each for each in downloads}
+        for each in downloads:
+            self._fetcher.start(each, now_s)
+
+    def _stop_fetching(self, name: ModelName, *, flush_at_s: float | None = None) -> list[Digest]:
+        downloads = self._fetching.pop(name, {})
+        for digest, download in downloads.items():
+            if flush_at_s is not None:
+                download.flush(flush_at_s)
+            self._fetcher.stop(digest)
+        return list(downloads)
+
+
+DONE = Happened(type=EventType.DONE)
+CORRUPT = Happened(type=EventType.CORRUPT, reason=Reason.CORRUPT_DOWNLOAD)
+
+
+def _deployment_of(record: ModelRecord) -> Deployment:
+    if record.deployment is None:
+        raise ValueError(f"{record.name} has no deployment")
+    return record.deployment
+
+
+def _other(letter: str) -> str:
+    return next(each for each in SLOTS if each != letter)
+
+
+def _happened(error: ModelRefused | StorageFailed) -> Happened:
+    refused = isinstance(error, ModelRefused)
+    return Happened(
+        type=EventType.REFUSED if refused else EventType.STORAGE_FAILED,
+        reason=error.reason,
+        detail=str(error),
+    )
+
+
+def _happened_of(verdict: probation.Verdict) -> Happened | None:
+    if verdict.passed:
+        return replace(DONE, detail=verdict.detail, evidence=verdict.evidence)
+    if verdict.reason is None:
+        return None
+    return Happened(
+        type=EventType.REFUSED,
+        reason=verdict.reason,
+        detail=verdict.detail,
+        evidence=verdict.evidence,
+    )

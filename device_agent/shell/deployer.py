@@ -1,0 +1,217 @@
+"""Drives deployments: journal, then act, then tell the core what came of it.
+
+The table decides (``core.states``), the acts do (``shell.acts``); here is only the order of
+things: an act is never begun before its intent is in the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from device_agent.core import admission
+from device_agent.core.deployment import Deployment, Do, Happened, Quarantine, Report, step
+from device_agent.core.records import SLOTS, ModelRecord
+from device_agent.core.states import ACTS, FINAL, EventType, State
+from device_agent.protocol.errors import StorageFailed
+from device_agent.protocol.ids import Digest, ModelName
+from device_agent.protocol.messages import Desired
+from device_agent.protocol.reasons import Reason
+from device_agent.shell import journal, packages
+from device_agent.shell.acts import Acts
+from device_agent.shell.blobs import collect_garbage
+from device_agent.shell.packages import Host
+from device_agent.shell.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+ROLL_BACK_RETRY_S = 1.0
+"""Pause before a rollback that the disk refused is tried again."""
+
+
+class Deployer:
+    """The deployments of every model on this device. Used by the loop thread only."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        acts: Acts,
+        *,
+        host: Host,
+        report: Callable[[Deployment, Mapping[str, float]], None],
+    ) -> None:
+        """Read the journal; ``recover`` brings the models up."""
+        self.records = journal.load_records(storage)
+        self.desired: Desired | None = None
+        self._storage = storage
+        self._acts = acts
+        self._host = host
+        self._report = report
+        self._pending: deque[tuple[ModelName, Happened]] = deque()
+        self._retry_s: dict[ModelName, float] = {}
+
+    def recover(self, now_s: float) -> None:
+        """Bring every model up after a start: the active slot, else the other one.
+
+        A deployment that was under way goes on; one that may already be serving first pays with
+        a trial, durably, before its model is loaded, and one that was rolling back is rolled
+        back before anything is loaded.
+        """
+        for name, record in list(self.records.items()):
+            if _is_running(record):
+                self._happen(name, Happened(type=EventType.RESTARTED), now_s, act=False)
+            if _state(self.records[name]) is not State.ROLL_BACK:
+                self._bring_up(self.records[name])
+        for name, record in list(self.records.items()):
+            if _is_running(record):
+                self._carry_out(name, now_s)
+        self._drain(now_s)
+        self._collect_garbage()
+
+    def want(self, desired: Desired, now_s: float) -> None:
+        """Take a newer desired state."""
+        self.desired = desired
+        self._plan(now_s)
+        self._drain(now_s)
+
+    def tick(self, now_s: float) -> None:
+        """Look at downloads, self-tests, probations and deadlines."""
+        for name, record in list(self.records.items()):
+            if not _is_running(record):
+                continue
+            happened = self._acts.look(record, now_s)
+            if happened is None and _state(record) is State.ROLL_BACK:
+                due = now_s >= self._retry_s.get(name, 0.0)
+                happened = Happened(type=EventType.STORAGE_FAILED) if due else None
+            if happened is not None:
+                self._happen(name, happened, now_s)
+        self._drain(now_s)
+
+    def active_slot(self, name: ModelName) -> str | None:
+        """Return the letter that the pointer names, if that slot is filled."""
+        letter = journal.read_pointer(self._storage, name)
+        record = self.records.get(name)
+        return letter if record is not None and letter in record.slots else None
+
+    def active_digests(self) -> dict[ModelName, Digest]:
+        """Return the package that each pointer names."""
+        return {
+            name: record.slots[letter].manifest.digest
+            for name, record in self.records.items()
+            if (letter := self.active_slot(name)) is not None
+        }
+
+    def _plan(self, now_s: float) -> None:
+        if self.desired is None:
+            return
+        for each in admission.plan(self.desired, self.records, self.active_digests()):
+            if isinstance(each, admission.Supersede):
+                superseded = Happened(
+                    type=EventType.SUPERSEDED,
+                    reason=Reason.SUPERSEDED,
+                    detail="a newer desired state names another version",
+                )
+                self._pending.append((each.model, superseded))
+                continue
+            name = each.deployment.model
+            record = self.records.get(name) or ModelRecord(name=name)
+            saved = self._save(replace(record, deployment=each.deployment))
+            self._report(each.deployment, {})
+            if isinstance(each, admission.Start):
+                self._carry_out(name, now_s) if saved else self._fail_to_journal(name)
+
+    def _drain(self, now_s: float) -> None:
+        while self._pending:
+            name, happened = self._pending.popleft()
+            self._happen(name, happened, now_s)
+
+    def _happen(
+        self, name: ModelName, happened: Happened, now_s: float, *, act: bool = True
+    ) -> None:
+        record = self.records[name]
+        if record.deployment is None or record.deployment.is_final:
+            return
+        deployment, effects = step(record.deployment, happened, now_s)
+        logger.info(
+            "deployment.moved",
+            extra={"model": name, "to": deployment.state.value, "by": happened.type.value},
+        )
+        record = replace(record, deployment=deployment)
+        for effect in effects:
+            if isinstance(effect, Quarantine):
+                record = record.with_quarantined(effect.digest, effect.reason)
+        saved = self._save(record)
+        for effect in effects:
+            if isinstance(effect, Report):
+                self._report(deployment, effect.evidence)
+            elif isinstance(effect, Do) and act:
+                if saved or deployment.state in FINAL or deployment.state is State.ROLL_BACK:
+                    self._carry_out(name, now_s)
+                else:
+                    self._fail_to_journal(name)
+
+    def _carry_out(self, name: ModelName, now_s: float) -> None:
+        record = self.records[name]
+        state = _state(record)
+        record, happened = self._acts.carry_out(ACTS[state], record, now_s)
+        self.records[name] = record
+        if state in FINAL:
+            self._collect_garbage()
+            self._plan(now_s)
+        elif state is State.ROLL_BACK and happened and happened.type is EventType.STORAGE_FAILED:
+            self._retry_s[name] = now_s + ROLL_BACK_RETRY_S
+        elif happened is not None:
+            self._pending.append((name, happened))
+
+    def _save(self, record: ModelRecord) -> bool:
+        """Journal a record. A full disk gives way: partial downloads go, then it is tried again.
+
+        If even that fails, the record is kept in memory and False is returned: what serves goes
+        on serving, and a restart finds the older journal, whose acts may all be repeated.
+        """
+        self.records[record.name] = record
+        try:
+            journal.save_record(self._storage, record)
+        except StorageFailed:
+            self._acts.make_room()
+            try:
+                journal.save_record(self._storage, record)
+            except StorageFailed as error:
+                logger.warning("journal.failed", extra={"cause": str(error)})
+                return False
+        return True
+
+    def _fail_to_journal(self, name: ModelName) -> None:
+        failed = Happened(
+            type=EventType.STORAGE_FAILED,
+            reason=Reason.DISK_FULL,
+            detail="the journal could not be written, so the act was not begun",
+        )
+        self._pending.append((name, failed))
+
+    def _collect_garbage(self) -> None:
+        keep: frozenset[Digest] = frozenset()
+        try:
+            for record in self.records.values():
+                keep |= packages.referenced(self._storage, self._host, record)
+            collect_garbage(self._storage, keep)
+        except StorageFailed as error:
+            logger.warning("garbage.failed", extra={"cause": str(error)})
+
+    def _bring_up(self, record: ModelRecord) -> None:
+        letter = self.active_slot(record.name)
+        if letter is None or self._acts.bring_up(record, letter):
+            return
+        other = next(each for each in SLOTS if each != letter)
+        if self._acts.bring_up(record, other):
+            journal.write_pointer(self._storage, record.name, other)
+
+
+def _state(record: ModelRecord) -> State:
+    return record.deployment.state if record.deployment is not None else State.FAILED
+
+
+def _is_running(record: ModelRecord) -> bool:
+    return record.deployment is not None and not record.deployment.is_final

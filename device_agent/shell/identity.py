@@ -1,0 +1,189 @@
+"""Who this device is: the enrolment file, the identity in the state folder, and the lock."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from device_agent.protocol.codec import MAX_DOCUMENT_BYTES, decode, encode
+from device_agent.protocol.errors import (
+    NotEnrolled,
+    ProtocolError,
+    StateFolderBusy,
+    WrongStateFolder,
+)
+from device_agent.protocol.fields import SCHEMA_VERSION, Fields
+from device_agent.protocol.ids import DeviceId
+from device_agent.shell.storage import Storage
+
+IDENTITY_PATH = "identity.json"
+SESSION_PATH = "session"
+DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """What `edgeops devices enroll` hands to a device: identity, broker account, root of trust."""
+
+    device: DeviceId
+    profile: str
+    broker: str
+    username: str
+    password: str
+    root: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the file's bytes."""
+        return encode(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "device": self.device,
+                "profile": self.profile,
+                "broker": self.broker,
+                "username": self.username,
+                "password": self.password,
+                "root": self.root.decode(),
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Enrolment:
+        """Read an enrolment file.
+
+        Raises:
+            ProtocolError: not one; the message names the field.
+        """
+        fields = Fields(decode(data), "enrolment")
+        fields.check_schema()
+        enrolment = cls(
+            device=fields.device("device"),
+            profile=fields.text("profile", max_length=64),
+            broker=fields.text("broker"),
+            username=fields.text("username"),
+            password=fields.text("password"),
+            root=fields.text("root", max_length=MAX_DOCUMENT_BYTES).encode(),
+        )
+        enrolment.address()
+        return enrolment
+
+    def address(self) -> tuple[str, int, bool]:
+        """Return host, port and whether TLS is wanted.
+
+        Raises:
+            ProtocolError: the broker is not ``mqtt://host[:port]`` or ``mqtts://…``.
+        """
+        try:
+            url = urlsplit(self.broker)
+            port = url.port
+        except ValueError as error:
+            raise ProtocolError(f"broker {self.broker!r}: {error}") from error
+        if url.scheme not in DEFAULT_PORTS or not url.hostname:
+            raise ProtocolError(
+                f"broker {self.broker!r} is no broker address",
+                next_step="write mqtt://host:1883 or mqtts://host:8883",
+            )
+        return url.hostname, port or DEFAULT_PORTS[url.scheme], url.scheme == "mqtts"
+
+
+def read_enrolment(path: Path) -> Enrolment:
+    """Read an enrolment file from disk.
+
+    Raises:
+        NotEnrolled: there is no such file, or it cannot be read.
+        ProtocolError: it is something else.
+    """
+    try:
+        data = path.read_bytes()[: MAX_DOCUMENT_BYTES + 1]
+    except OSError as error:
+        raise NotEnrolled(
+            f"cannot read the enrolment file {path}: {error.strerror}",
+            next_step="make one with: edgeops devices enroll NAME --profile PROFILE --out FILE",
+        ) from error
+    return Enrolment.from_bytes(data)
+
+
+def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
+    """Return the identity of this state folder, adopting ``offered`` on the first start.
+
+    A folder keeps its device for good; a new enrolment of the same device (another broker or
+    password) replaces the old one.
+
+    Raises:
+        NotEnrolled: an empty folder and nothing offered.
+        WrongStateFolder: the folder belongs to another device.
+    """
+    stored = storage.read(IDENTITY_PATH)
+    if stored is None:
+        if offered is None:
+            raise NotEnrolled(
+                "this state folder has no identity yet",
+                next_step="start once with --enrolment FILE",
+            )
+        storage.replace(IDENTITY_PATH, offered.to_bytes())
+        return offered
+    known = Enrolment.from_bytes(stored)
+    if offered is None or offered == known:
+        return known
+    if offered.device != known.device:
+        raise WrongStateFolder(
+            f"this state folder belongs to {known.device}, the enrolment is for {offered.device}",
+            next_step="give each device a state folder of its own (--state)",
+        )
+    storage.replace(IDENTITY_PATH, offered.to_bytes())
+    return offered
+
+
+def next_session(storage: Storage) -> int:
+    """Return a session number higher than any before on this folder, durably."""
+    text = (storage.read(SESSION_PATH) or b"0").decode("ascii", "replace").strip()
+    session = (int(text) if text.isascii() and text.isdigit() else 0) + 1
+    storage.replace(SESSION_PATH, str(session).encode())
+    return session
+
+
+class FolderLock:
+    """At most one agent on a state folder; released by the kernel however the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            StateFolderBusy: another agent has it; the message says which process.
+        """
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file: Any = open(folder / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._file.seek(0)
+            holder = self._file.read(32).strip() or "unknown"
+            self._file.close()
+            raise StateFolderBusy(
+                f"another agent (process {holder}) runs on {folder}",
+                next_step="stop it, or give this agent its own --state folder",
+            ) from error
+        self._file.truncate(0)
+        self._file.write(str(os.getpid()))
+        self._file.flush()
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._file.close()
+
+
+def lock_holder(folder: Path) -> int | None:
+    """Return the process that runs an agent on this folder, None if none does."""
+    try:
+        with open(folder / "lock", encoding="ascii") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = file.read(32).strip()
+                return int(text) if text.isdigit() else 0
+    except OSError:
+        return None
+    return None

@@ -1,0 +1,223 @@
+"""The link to the broker: one thread that connects, waits with full jitter, connects again.
+
+paho's callbacks only put into the agent's queue. Sessions are kept by the broker
+(``clean_start`` is never set), but nothing relies on it: whenever the broker has forgotten the
+session, the loop subscribes again. MQTT 5 first, 3.1.1 when the broker does not speak it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from device_agent.shell.identity import Enrolment
+
+logger = logging.getLogger(__name__)
+
+MAX_FILTERS_PER_SUBSCRIBE = 8
+UNSUPPORTED_PROTOCOL = frozenset({1, 0x84})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkLimits:
+    """Bounds of the link."""
+
+    keepalive_s: int = 30
+    connect_timeout_s: float = 10.0
+    backoff_first_s: float = 1.0
+    backoff_most_s: float = 120.0
+    session_expiry_s: int = 24 * 3600
+    max_inbox: int = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """Put into the inbox when a connection stands."""
+
+    session: int
+    session_present: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected:
+    """Put into the inbox when a connection was lost or could not be made."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Put into the inbox for every message, as it came."""
+
+    topic: str
+    payload: bytes
+
+
+class Will(Protocol):
+    """Gives the topic and payload that the broker publishes when the connection is lost."""
+
+    def __call__(self, session: int) -> tuple[str, bytes]:
+        """Return the will of a session."""
+        ...
+
+
+class Link:
+    """A connection that comes back. ``publish`` and ``subscribe`` never block or raise."""
+
+    def __init__(
+        self,
+        enrolment: Enrolment,
+        inbox: queue.Queue[Any],
+        *,
+        will: Will,
+        next_session: Callable[[], int],
+        chance: random.Random,
+        limits: LinkLimits | None = None,
+    ) -> None:
+        """Prepare; ``start`` begins to connect."""
+        self._enrolment = enrolment
+        self._inbox = inbox
+        self._will = will
+        self._next_session = next_session
+        self._chance = chance
+        self._limits = limits or LinkLimits()
+        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._client: mqtt.Client | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="edgeops-link", daemon=True)
+        self.overflowed = 0
+
+    def start(self) -> None:
+        """Begin to connect, in a thread of its own."""
+        self._thread.start()
+
+    def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Say farewell (retained) if connected, disconnect, and end the thread."""
+        self._stopping.set()
+        client = self._client
+        if client is not None:
+            if farewell is not None and client.is_connected():
+                info = client.publish(*farewell, qos=1, retain=True)
+                try:
+                    info.wait_for_publish(timeout=2.0)
+                except (RuntimeError, ValueError):
+                    logger.debug("farewell.not_sent")
+            client.disconnect()
+        if self._thread.is_alive():
+            self._thread.join(timeout=self._limits.connect_timeout_s + 1)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+        """Hand a message to the connection; False when there is none."""
+        client = self._client
+        if client is None or not client.is_connected():
+            return False
+        return client.publish(topic, payload, qos=qos, retain=retain).rc == mqtt.MQTT_ERR_SUCCESS
+
+    def subscribe(self, filters: Sequence[str], *, qos: int = 1) -> None:
+        """Subscribe, at most eight filters a packet."""
+        client = self._client
+        if client is None or not client.is_connected():
+            return
+        for at in range(0, len(filters), MAX_FILTERS_PER_SUBSCRIBE):
+            batch = filters[at : at + MAX_FILTERS_PER_SUBSCRIBE]
+            if self._protocol is MQTTProtocolVersion.MQTTv5:
+                client.subscribe([(each, SubscribeOptions(qos=qos)) for each in batch])
+            else:
+                client.subscribe([(each, qos) for each in batch])
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe."""
+        client = self._client
+        if client is not None and client.is_connected() and filters:
+            client.unsubscribe(list(filters))
+
+    def _run(self) -> None:
+        attempt = 0
+        while not self._stopping.is_set():
+            cause = self._one_connection()
+            self._put(Disconnected(cause=cause))
+            attempt = 0 if cause == "lost" else attempt + 1
+            bound = min(
+                self._limits.backoff_most_s, self._limits.backoff_first_s * 2 ** min(attempt, 10)
+            )
+            self._stopping.wait(self._chance.uniform(0.05, bound))
+
+    def _one_connection(self) -> str:
+        """Connect, serve until the connection ends, and tell why it did."""
+        try:
+            session = self._next_session()
+            client = self._new_client(session)
+            host, port, _ = self._enrolment.address()
+            client.connect(host, port, self._limits.keepalive_s, **self._connect_options())
+        except Exception as error:  # the thread must outlive whatever the network or disk says
+            return f"{type(error).__name__}: {error}"
+        self._client = client
+        established: list[bool] = []
+        client.on_connect = lambda *args: self._on_connect(session, established, *args)
+        client.loop_forever(retry_first_connection=False)
+        self._client = None
+        return "lost" if established else "refused"
+
+    def _new_client(self, session: int) -> mqtt.Client:
+        options: dict[str, Any] = {}
+        if self._protocol is MQTTProtocolVersion.MQTTv311:
+            options["clean_session"] = False
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._enrolment.device,
+            protocol=self._protocol,
+            reconnect_on_failure=False,
+            **options,
+        )
+        client.connect_timeout = self._limits.connect_timeout_s
+        client.username_pw_set(self._enrolment.username, self._enrolment.password)
+        if self._enrolment.address()[2]:
+            client.tls_set()
+        topic, payload = self._will(session)
+        client.will_set(topic, payload, qos=1, retain=True)
+        client.on_message = self._on_message
+        return client
+
+    def _connect_options(self) -> dict[str, Any]:
+        if self._protocol is MQTTProtocolVersion.MQTTv311:
+            return {}
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = self._limits.session_expiry_s
+        return {"clean_start": False, "properties": properties}
+
+    def _on_connect(
+        self, session: int, established: list[bool], client: mqtt.Client, _data: Any, *args: Any
+    ) -> None:
+        flags, code = args[0], args[1]
+        if code.is_failure:
+            logger.warning("link.refused", extra={"cause": str(code)})
+            if code.value in UNSUPPORTED_PROTOCOL:
+                self._protocol = MQTTProtocolVersion.MQTTv311
+            client.disconnect()
+            return
+        established.append(True)
+        self._put(Connected(session=session, session_present=bool(flags.session_present)))
+
+    def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._put(Message(topic=topic, payload=message.payload))
+
+    def _put(self, item: Any) -> None:
+        if self._inbox.qsize() >= self._limits.max_inbox and isinstance(item, Message):
+            self.overflowed += 1
+            return
+        self._inbox.put(item)

@@ -1,0 +1,179 @@
+"""Live models: what answers ``infer`` right now, and how it is exchanged under load.
+
+Inference runs on the caller's thread under the lock of its model. An exchange is one
+assignment; whoever waited for the old model finds it closed and takes the new one, so no call
+fails and each is answered by exactly one version.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from device_agent.core.counts import Counts
+from device_agent.monitor.tally import Tally
+from device_agent.processing.rows import fit_row
+from device_agent.processing.scores import read_scores
+from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
+from device_agent.protocol.ids import Digest, ModelName
+from device_agent.protocol.manifest import Manifest, Variant
+
+if TYPE_CHECKING:
+    from device_agent.runtimes.contract import LoadedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model said to one row.
+
+    ``outputs`` are numpy arrays by name, with a batch dimension of 1; ``class_index`` and
+    ``confidence`` come from the output that the package names as its scores.
+    """
+
+    outputs: Mapping[str, Any]
+    class_index: int | None
+    label: str | None
+    confidence: float
+    latency_ms: float
+    version: int
+    digest: Digest
+
+
+class LiveModel:
+    """One loaded version with its lock and its tally."""
+
+    def __init__(
+        self,
+        *,
+        digest: Digest,
+        manifest: Manifest,
+        variant: Variant,
+        loaded: LoadedModel,
+        before: Counts | None,
+    ) -> None:
+        """Take over a loaded model; ``before`` are the counts of earlier runs."""
+        self.digest = digest
+        self.manifest = manifest
+        self.variant = variant
+        self.lock = threading.Lock()
+        self.tally = Tally(before)
+        self.closed = False
+        self._loaded = loaded
+        self._scores_at = [spec.name for spec in variant.outputs].index(variant.scores)
+
+    def answer(self, row: Any) -> Answer:
+        """Answer one row. The caller holds ``lock`` and has checked ``closed``.
+
+        Raises:
+            BadInput: the row does not fit; nothing is counted.
+            InferenceFailed: the runtime failed; counted as a failure.
+        """
+        if len(self.variant.inputs) != 1:
+            raise BadInput(f"{self.manifest.model} has {len(self.variant.inputs)} inputs, not 1")
+        fitted = fit_row(row, self.variant.inputs[0])
+        started = time.perf_counter_ns()
+        try:
+            outputs = self._loaded.run([fitted])
+        except InferenceFailed:
+            self.tally.observe_failure()
+            raise
+        latency_us = (time.perf_counter_ns() - started) / 1000
+        scores = read_scores(outputs[self._scores_at])
+        self.tally.observe(
+            latency_us=latency_us,
+            class_index=scores.class_index,
+            confidence=scores.confidence,
+            finite=scores.finite,
+        )
+        labels, index = self.manifest.labels, scores.class_index
+        return Answer(
+            outputs={
+                spec.name: value
+                for spec, value in zip(self.variant.outputs, outputs, strict=True)
+            },
+            class_index=index,
+            label=labels[index] if index is not None and 0 <= index < len(labels) else None,
+            confidence=scores.confidence,
+            latency_ms=latency_us / 1000,
+            version=self.manifest.version,
+            digest=self.digest,
+        )
+
+    def counts(self) -> Counts:
+        """Return the counts since activation."""
+        with self.lock:
+            return self.tally.total
+
+    def close(self) -> None:
+        """Free the runtime's memory, after the call that is running has answered."""
+        with self.lock:
+            self.closed = True
+            self._loaded.close()
+
+
+class LiveModels:
+    """The live model of each name. Written by the agent's loop, read by callers' threads."""
+
+    def __init__(self) -> None:
+        """Begin with none: day zero."""
+        self._models: dict[ModelName, LiveModel] = {}
+        self._resting: dict[ModelName, LiveModel] = {}
+
+    def get(self, name: ModelName) -> LiveModel | None:
+        """Return the live model of that name."""
+        return self._models.get(name)
+
+    def items(self) -> list[tuple[ModelName, LiveModel]]:
+        """Return every live model."""
+        return list(self._models.items())
+
+    def exchange(self, name: ModelName, new: LiveModel | None) -> None:
+        """Make ``new`` answer from now on; the old one is closed when its call has ended.
+
+        The old one's tally is kept until the next exchange, for labels that come late.
+        """
+        old = self._models.get(name)
+        if new is None:
+            self._models.pop(name, None)
+        else:
+            self._models[name] = new
+        if old is not None:
+            old.close()
+            self._resting[name] = old
+
+    def infer(self, name: ModelName, row: Any) -> Answer:
+        """Answer one row with the live model of that name, on the caller's thread.
+
+        Raises:
+            NoModel: day zero.
+            BadInput, InferenceFailed: as ``LiveModel.answer``.
+        """
+        while True:
+            model = self._models.get(name)
+            if model is None:
+                known = ", ".join(self._models) or "none"
+                raise NoModel(
+                    f"this device has no working model {name!r} yet (it has: {known})",
+                    next_step="wait for a rollout to reach it: device-agent status",
+                )
+            with model.lock:
+                if not model.closed:
+                    return model.answer(row)
+
+    def label(self, name: ModelName, digest: Digest, *, correct: bool) -> bool:
+        """Count a label for the version that made the prediction; False if it is gone."""
+        for models in (self._models, self._resting):
+            model = models.get(name)
+            if model is not None and model.digest == digest:
+                with model.lock:
+                    model.tally.observe_label(correct=correct)
+                return True
+        return False
+
+    def close(self) -> None:
+        """Close every model."""
+        for name in list(self._models):
+            self.exchange(name, None)

@@ -1,0 +1,338 @@
+"""The agent's loop: one thread drains one queue and looks at its timers.
+
+Whatever comes from the network is counted and dropped if it is malformed, untrusted or not for
+this device; nothing that a message holds can end the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from device_agent import __version__
+from device_agent.protocol import topics
+from device_agent.protocol.chunks import decode_chunk
+from device_agent.protocol.codec import decode, encode
+from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
+from device_agent.protocol.messages import Ack, Desired, Epoch
+from device_agent.protocol.topics import DownTopic
+from device_agent.runtimes.available import available_runtimes
+from device_agent.shell.acts import Acts
+from device_agent.shell.commands import CommandLog
+from device_agent.shell.deployer import Deployer
+from device_agent.shell.fetch import FetchLimits, Fetcher
+from device_agent.shell.identity import Enrolment, next_session
+from device_agent.shell.link import Connected, Disconnected, Link, LinkLimits, Message
+from device_agent.shell.live import LiveModels
+from device_agent.shell.outbox import Outbox
+from device_agent.shell.packages import Host
+from device_agent.shell.reporter import Reporter, reported_model
+from device_agent.shell.storage import FolderStorage
+from device_agent.shell.trust import Trust
+
+logger = logging.getLogger(__name__)
+
+DESIRED_PATH = "desired.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """How an agent behaves; every bound has its default."""
+
+    telemetry_interval_s: float = 60.0
+    """Length of a telemetry window."""
+    heartbeat_s: float = 30.0
+    """Longest pause between two reported states."""
+    tick_s: float = 0.2
+    """Longest pause between two looks at downloads, self-tests and probations."""
+    threads: int = 1
+    """Threads of a runtime."""
+    self_test_timeout_s: float = 60.0
+    """After this a self-test counts as hung."""
+    reserve_bytes: int = 1024 * 1024
+    """Kept free on the disk."""
+    link: LinkLimits = field(default_factory=LinkLimits)
+    fetch: FetchLimits = field(default_factory=FetchLimits)
+
+
+class AgentLoop:
+    """Everything that happens on a device besides inference, in one thread."""
+
+    def __init__(
+        self,
+        root: Path,
+        enrolment: Enrolment,
+        live: LiveModels,
+        *,
+        options: AgentOptions | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """Open the state folder and bring the models up; ``run`` begins to talk.
+
+        Raises:
+            AgentError: the folder cannot be used, or its root of trust is not trusted.
+        """
+        self.options = options or AgentOptions()
+        self.counters: Counter[str] = Counter()
+        self.live = live
+        self._device = enrolment.device
+        self._instance = uuid.uuid4().hex
+        self._inbox: queue.Queue[object] = queue.Queue()
+        self._session = 0
+        self._generation = 0
+        self._changed = True
+        self._state_due_s = self._window_due_s = 0.0
+        self._window_started_s = time.time()
+        self._storage = FolderStorage(root)
+        self._stopping = threading.Event()
+        chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
+        self._trust = Trust(self._storage, enrolment.root)
+        self._commands = CommandLog(self._storage)
+        self._outbox = Outbox(root / "outbox.sqlite")
+        self._reporter = Reporter(self._device, self._outbox)
+        self._link = Link(
+            enrolment,
+            self._inbox,
+            will=self._will,
+            next_session=lambda: next_session(self._storage),
+            chance=chance,
+            limits=self.options.link,
+        )
+        self._fetcher = Fetcher(
+            self._device,
+            publish=lambda topic, need: self._link.publish(topic, encode(need.to_document()), qos=0),
+            subscribe=lambda topic: self._link.subscribe([topic], qos=0),
+            unsubscribe=lambda topic: self._link.unsubscribe([topic]),
+            chance=chance,
+            limits=self.options.fetch,
+        )
+        self._host = Host(
+            root=root,
+            profile=enrolment.profile,
+            runtimes=available_runtimes(),
+            agent_version=__version__,
+            threads=self.options.threads,
+            reserve_bytes=self.options.reserve_bytes,
+            self_test_timeout_s=self.options.self_test_timeout_s,
+        )
+        self._acts = Acts(
+            self._storage, host=self._host, trust=self._trust, fetcher=self._fetcher, live=live
+        )
+        self._deployer = Deployer(
+            self._storage, self._acts, host=self._host, report=self._deployment_moved
+        )
+        self._handlers: Mapping[str, Callable[[DownTopic, bytes], None]] = {
+            "desired": self._on_desired,
+            "cmd": self._on_command,
+            "ack": self._on_ack,
+            "blob": self._on_chunk,
+            "repair": self._on_chunk,
+            "root": self._on_root,
+            "epoch": self._on_epoch,
+        }
+        self._recover()
+
+    def run(self) -> None:
+        """Connect and work until ``stop``; then say farewell and close everything."""
+        self._link.start()
+        try:
+            while not self._stopping.is_set():
+                self._drain_inbox(self.options.tick_s)
+                self._on_time()
+        finally:
+            self._close()
+
+    def stop(self) -> None:
+        """End ``run`` soon. May be called from any thread or a signal handler."""
+        self._stopping.set()
+        self._inbox.put(None)
+
+    # ---- the inbox
+
+    def _drain_inbox(self, wait_s: float) -> None:
+        try:
+            item: object = self._inbox.get(timeout=wait_s)
+        except queue.Empty:
+            return
+        for _ in range(256):
+            self._take(item)
+            try:
+                item = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+        self._take(item)
+
+    def _take(self, item: object) -> None:
+        if isinstance(item, Message):
+            self._on_message(item)
+        elif isinstance(item, Connected):
+            self._on_connected(item)
+        elif isinstance(item, Disconnected):
+            self.counters["link.disconnected"] += 1
+            self._session = 0
+            logger.info("link.disconnected", extra={"cause": item.cause})
+
+    def _on_message(self, message: Message) -> None:
+        kind = "unknown"
+        try:
+            topic = topics.parse_down(message.topic, self._device)
+            kind = topic.kind
+            handler = self._handlers.get(kind)
+            if handler is None:
+                raise ProtocolError(f"{kind} is not understood by this agent")
+            handler(topic, message.payload)
+            self.counters[f"received.{kind}"] += 1
+        except ProtocolError as error:
+            self._dropped(kind, "malformed", error)
+        except NotTrusted as error:
+            self._dropped(kind, "untrusted", error)
+        except StorageFailed as error:
+            self._dropped(kind, "storage", error)
+
+    def _dropped(self, kind: str, why: str, error: AgentError) -> None:
+        self.counters[f"dropped.{kind}.{why}"] += 1
+        self._changed = True
+        logger.warning("message.dropped", extra={"kind": kind, "why": why, "cause": str(error)})
+
+    def _on_connected(self, connected: Connected) -> None:
+        self._session = connected.session
+        if not connected.session_present:
+            self._link.subscribe(topics.device_filters(self._device))
+        self._fetcher.reconnected(
+            session_present=connected.session_present, now_s=time.monotonic()
+        )
+        self._outbox.resend_all()
+        self._publish_state()
+        self.counters["link.connected"] += 1
+
+    def _on_desired(self, topic: DownTopic, payload: bytes) -> None:
+        desired = self._trust.open_desired(payload, self._device)
+        if desired.generation <= self._generation:
+            self.counters["desired.not_newer"] += 1
+            return
+        self._storage.replace(DESIRED_PATH, payload)
+        self._accept(desired)
+
+    def _accept(self, desired: Desired) -> None:
+        self._generation = desired.generation
+        self._changed = True
+        self._deployer.want(desired, time.monotonic())
+
+    def _on_command(self, topic: DownTopic, payload: bytes) -> None:
+        command = self._trust.open_command(payload, self._device)
+        if self._commands.begin(command, time.time()):
+            self._publish_state()
+        else:
+            self.counters["command.not_executed"] += 1
+
+    def _on_ack(self, topic: DownTopic, payload: bytes) -> None:
+        ack = Ack.from_document(decode(payload))
+        self._outbox.acknowledge(ack.stream, ack.sequence)
+
+    def _on_chunk(self, topic: DownTopic, payload: bytes) -> None:
+        chunk = decode_chunk(payload)
+        used = topic.blob is not None and self._fetcher.accept(
+            topic.blob, chunk, time.monotonic()
+        )
+        self.counters["chunk.used" if used else "chunk.not_used"] += 1
+
+    def _on_root(self, topic: DownTopic, payload: bytes) -> None:
+        self._trust.follow(payload)
+
+    def _on_epoch(self, topic: DownTopic, payload: bytes) -> None:
+        Epoch.from_document(decode(payload))
+        self._outbox.resend_all()
+        self._changed = True
+
+    # ---- timers
+
+    def _on_time(self) -> None:
+        now_s = time.monotonic()
+        try:
+            self._deployer.tick(now_s)
+            self._fetcher.ask(now_s)
+        except StorageFailed as error:
+            self.counters["tick.storage_failed"] += 1
+            logger.warning("tick.failed", extra={"cause": str(error)})
+        if now_s >= self._window_due_s:
+            self._window_due_s = now_s + self.options.telemetry_interval_s
+            self._close_windows()
+        if self._session:
+            for topic, payload in self._reporter.due(now_s):
+                self._link.publish(topic, payload)
+            if self._changed or now_s >= self._state_due_s:
+                self._publish_state()
+
+    def _close_windows(self) -> None:
+        for name, live in self.live.items():
+            self._reporter.window_closed(name, live, self._window_started_s)
+            self._acts.save_counts(name)
+        self._window_started_s = time.time()
+
+    def _deployment_moved(self, deployment: object, evidence: Mapping[str, float]) -> None:
+        self._reporter.deployment_moved(deployment, evidence)  # type: ignore[arg-type]
+        self._changed = True
+
+    # ---- what is said
+
+    def _publish_state(self) -> None:
+        self._changed = False
+        self._state_due_s = time.monotonic() + self.options.heartbeat_s
+        if self._session:
+            self._link.publish(*self._state(self._session, online=True), retain=True)
+
+    def _will(self, session: int) -> tuple[str, bytes]:
+        return self._state(session, online=False)
+
+    def _state(self, session: int, *, online: bool) -> tuple[str, bytes]:
+        models = {
+            name: reported_model(
+                record, self._deployer.active_slot(name), self._acts.progress(name)
+            )
+            for name, record in list(self._deployer.records.items())
+        }
+        facts: dict[str, object] = {
+            "agent": __version__,
+            "profile": self._host.profile,
+            "runtimes": tuple(sorted(self._host.runtimes)),
+            "disk_free_bytes": self._storage.free_bytes(),
+        }
+        return self._reporter.reported(
+            session,
+            self._instance,
+            online=online,
+            generation=self._generation,
+            models=models,
+            facts=facts,
+        )
+
+    # ---- beginning and end
+
+    def _recover(self) -> None:
+        now_s = time.monotonic()
+        self._deployer.recover(now_s)
+        self._window_due_s = now_s + self.options.telemetry_interval_s
+        stored = self._storage.read(DESIRED_PATH)
+        if stored is None:
+            return
+        try:
+            self._accept(self._trust.open_desired(stored, self._device))
+        except (ProtocolError, NotTrusted) as error:
+            logger.warning("desired.not_recovered", extra={"cause": str(error)})
+
+    def _close(self) -> None:
+        self._acts.stop()
+        self._close_windows()
+        self._fetcher.flush(time.monotonic())
+        farewell = self._state(self._session, online=False) if self._session else None
+        self._link.stop(farewell)
+        self.live.close()
+        self._outbox.close()

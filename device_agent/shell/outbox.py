@@ -1,0 +1,154 @@
+"""The outbox: what was accepted here reaches the hub, or is still here.
+
+SQLite with ``synchronous=FULL``: ``put`` returns when the item is on the disk. Items of a stream
+carry consecutive numbers and leave only when the hub has acknowledged them; the stream's name
+is made with the database, so that a hub never mixes two lives of one device.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent.protocol.errors import StorageFailed
+from device_agent.protocol.reasons import Reason
+
+STREAMS = ("event", "telemetry")
+MAX_ITEMS = 10_000
+"""Items kept per stream; beyond, new telemetry is refused (and counted) until some left."""
+RESEND_AFTER_S = 5.0
+SEND_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """An item that the hub has not acknowledged."""
+
+    kind: str
+    stream: str
+    sequence: int
+    body: bytes
+
+
+class Outbox:
+    """The durable queue towards the hub. Used by the agent's loop thread only."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.executescript(_SCHEMA)
+            for kind in STREAMS:
+                self._database.execute(
+                    "INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (kind, uuid.uuid4().hex)
+                )
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+        self._sent: dict[str, tuple[int, float]] = {}
+
+    def put(self, kind: str, body: bytes) -> int:
+        """Keep an item; return its sequence number. Durable when this returns.
+
+        Raises:
+            StorageFailed: the disk refuses, or ``MAX_ITEMS`` are waiting.
+        """
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                last, acked = self._database.execute(
+                    "SELECT last, acked FROM stream WHERE kind = ?", (kind,)
+                ).fetchone()
+                if last - acked >= MAX_ITEMS:
+                    raise StorageFailed(
+                        Reason.DISK_FULL, f"{MAX_ITEMS} {kind} items wait for the hub"
+                    )
+                self._database.execute(
+                    "UPDATE stream SET last = ? WHERE kind = ?", (last + 1, kind)
+                )
+                self._database.execute("INSERT INTO item VALUES (?, ?, ?)", (kind, last + 1, body))
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise _failed(error) from error
+        return int(last) + 1
+
+    def due(self, now_s: float) -> list[Item]:
+        """Return what should be sent now, oldest first: at most ``SEND_AT_ONCE`` a stream.
+
+        Items are sent again when ``RESEND_AFTER_S`` passed without an acknowledgement.
+        """
+        items: list[Item] = []
+        for kind, name, acked in self._streams():
+            upto, sent_s = self._sent.get(kind, (0, now_s))
+            start = acked if now_s - sent_s >= RESEND_AFTER_S else max(acked, upto)
+            rows = self._database.execute(
+                "SELECT sequence, body FROM item WHERE kind = ? AND sequence > ? AND sequence <= ?"
+                " ORDER BY sequence",
+                (kind, start, acked + SEND_AT_ONCE),
+            ).fetchall()
+            if rows:
+                self._sent[kind] = (rows[-1][0], now_s)
+            items += [Item(kind=kind, stream=name, sequence=seq, body=body) for seq, body in rows]
+        return items
+
+    def resend_all(self) -> None:
+        """Forget what was sent (a new connection): everything unacknowledged is due again."""
+        self._sent.clear()
+
+    def acknowledge(self, stream: str, sequence: int) -> None:
+        """Drop everything of ``stream`` up to ``sequence``; an impossible number is ignored."""
+        for kind, name, acked in self._streams():
+            if name != stream:
+                continue
+            (last,) = self._database.execute(
+                "SELECT last FROM stream WHERE kind = ?", (kind,)
+            ).fetchone()
+            if acked < sequence <= last:
+                self._database.execute(
+                    "UPDATE stream SET acked = ? WHERE kind = ?", (sequence, kind)
+                )
+                self._database.execute(
+                    "DELETE FROM item WHERE kind = ? AND sequence <= ?", (kind, sequence)
+                )
+
+    def depth(self) -> int:
+        """Return how many items wait for an acknowledgement."""
+        (count,) = self._database.execute("SELECT count(*) FROM item").fetchone()
+        return int(count)
+
+    def close(self) -> None:
+        """Close the database; everything accepted is on the disk already."""
+        self._database.close()
+
+    def _streams(self) -> list[tuple[str, str, int]]:
+        return self._database.execute("SELECT kind, name, acked FROM stream").fetchall()
+
+
+def _failed(error: sqlite3.Error) -> StorageFailed:
+    full = "full" in str(error)
+    return StorageFailed(
+        Reason.DISK_FULL if full else Reason.STORAGE_FAILED,
+        f"outbox: {error}",
+        next_step="free space on this device" if full else "check the disk of this device",
+    )
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stream (
+    kind TEXT PRIMARY KEY, name TEXT NOT NULL, last INTEGER NOT NULL, acked INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS item (
+    kind TEXT NOT NULL, sequence INTEGER NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (kind, sequence)
+) WITHOUT ROWID;
+"""

@@ -1,0 +1,170 @@
+"""What the device says of itself: states, events and windows, towards the outbox and the link."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from device_agent.core.counts import Counts
+from device_agent.core.deployment import Deployment
+from device_agent.core.records import ModelRecord
+from device_agent.protocol import topics
+from device_agent.protocol.codec import decode, encode
+from device_agent.protocol.errors import ProtocolError, StorageFailed
+from device_agent.protocol.ids import DeviceId, ModelName
+from device_agent.protocol.messages import (
+    Event,
+
+    Reported,
+    ReportedDeployment,
+    ReportedModel,
+    ReportedVersion,
+    Window,
+)
+from device_agent.shell.live import LiveModel
+from device_agent.shell.outbox import Item, Outbox
+
+logger = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Builds reports and keeps them in the outbox until the hub has them."""
+
+    def __init__(
+        self, device: DeviceId, outbox: Outbox, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        """Take the outbox."""
+        self._device = device
+        self._outbox = outbox
+        self._wall_clock = wall_clock
+        self.lost = 0
+
+    def deployment_moved(self, deployment: Deployment, evidence: Mapping[str, float]) -> None:
+        """Keep an event for the hub. A full disk loses the event, never the deployment: the
+        reported state carries its outcome too."""
+        event = Event(
+            model=deployment.model,
+            generation=deployment.generation,
+            rollout=deployment.order.rollout,
+            version=deployment.order.version,
+            digest=deployment.digest,
+            state=deployment.state.value,
+            reason=deployment.reason.value if deployment.reason else None,
+            detail=deployment.detail,
+            evidence=evidence,
+            at_s=self._wall_clock(),
+        )
+        self._put("event", event.to_document())
+
+    def window_closed(self, name: ModelName, live: LiveModel, started_s: float) -> None:
+        """Keep the live model's window for the hub, if anything happened in it."""
+        with live.lock:
+            counts = live.tally.close_window()
+        if not (counts.inferences or counts.failures or counts.labelled):
+            return
+        self._put("telemetry", self._window(name, live, counts, started_s).to_document())
+
+    def reported(
+        self,
+        session: int,
+        instance: str,
+        *,
+        online: bool,
+        generation: int,
+        models: Mapping[ModelName, ReportedModel],
+        facts: Mapping[str, object],
+    ) -> tuple[str, bytes]:
+        """Return topic and payload of the reported state; ``facts`` are this host's."""
+        reported = Reported(
+            device=self._device,
+            online=online,
+            session=session,
+            instance=instance,
+            generation=generation,
+            models=models,
+            clock_s=max(0.0, self._wall_clock()),
+            outbox=self._outbox.depth(),
+            **facts,  # type: ignore[arg-type]  # agent, profile, runtimes, disk: see loop.facts
+        )
+        return topics.up(self._device, "state"), encode(reported.to_document())
+
+    def due(self, now_s: float) -> list[tuple[str, bytes]]:
+        """Return topic and payload of the outbox items that should be sent now."""
+        return [
+            (topics.up(self._device, item.kind), self._on_the_wire(item))
+            for item in self._outbox.due(now_s)
+        ]
+
+    def _on_the_wire(self, item: Item) -> bytes:
+        body = decode(item.body)
+        numbered = {
+            "schema_version": 1,
+            "device": self._device,
+            "stream": item.stream,
+            "sequence": item.sequence,
+        }
+        if item.kind == "event":
+            return encode({**numbered, "event": body})
+        return encode({**numbered, "windows": [body]})
+
+    def _put(self, kind: str, document: Mapping[str, object]) -> None:
+        try:
+            self._outbox.put(kind, encode(document))
+        except (StorageFailed, ProtocolError) as error:
+            self.lost += 1
+            logger.warning("report.lost", extra={"kind": kind, "cause": str(error)})
+
+    def _window(
+        self, name: ModelName, live: LiveModel, counts: Counts, started_s: float
+    ) -> Window:
+        return Window(
+            model=name,
+            version=live.manifest.version,
+            digest=live.digest,
+            started_s=max(0.0, started_s),
+            ended_s=max(0.0, self._wall_clock()),
+            inferences=counts.inferences,
+            failures=counts.failures,
+            nonfinite=counts.nonfinite,
+            classes=counts.classes,
+            confidence=counts.confidence,
+            latency=counts.latency,
+            labelled=counts.labelled,
+            labelled_correct=counts.labelled_correct,
+        )
+
+
+def reported_model(
+    record: ModelRecord, active: str | None, progress: tuple[int, int]
+) -> ReportedModel:
+    """Return how one model stands on this device."""
+    others = [letter for letter in record.slots if letter != active]
+    previous = next((each for each in others if record.slots[each].committed), None)
+    return ReportedModel(
+        active=_version(record, active),
+        previous=_version(record, previous),
+        deployment=_deployment(record.deployment, progress) if record.deployment else None,
+    )
+
+
+def _version(record: ModelRecord, letter: str | None) -> ReportedVersion | None:
+    slot = record.slots.get(letter) if letter else None
+    return ReportedVersion(version=slot.version, digest=slot.manifest.digest) if slot else None
+
+
+def _deployment(deployment: Deployment, progress: tuple[int, int]) -> ReportedDeployment:
+    have, total = progress
+    return ReportedDeployment(
+        generation=deployment.generation,
+        rollout=deployment.order.rollout,
+        version=deployment.order.version,
+        state=deployment.state.value,
+        reason=deployment.reason.value if deployment.reason else None,
+        detail=deployment.detail,
+        chunks_have=have,
+        chunks_total=total,
+    )
+
+
+

@@ -1,0 +1,102 @@
+"""What this device trusts: the pinned root and the signatures that follow from it."""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from device_agent.core.admission import check_addressee
+from device_agent.protocol import envelope
+from device_agent.protocol.codec import decode
+from device_agent.protocol.errors import ModelRefused, NotTrusted
+from device_agent.protocol.ids import DeviceId
+from device_agent.protocol.messages import Command, Desired, DesiredModel
+from device_agent.protocol.reasons import Reason
+from device_agent.protocol.root import Root, next_root, pinned_root
+from device_agent.shell.storage import Storage
+
+ROOT_PATH = "trust/root.json"
+
+
+def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether ``signature`` over ``message`` is by the raw Ed25519 ``public_key``."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+class Trust:
+    """The root of trust of one device, kept in its state folder."""
+
+    def __init__(self, storage: Storage, enrolled_root: bytes) -> None:
+        """Take the stored root, or pin the one of the enrolment on the first start.
+
+        Raises:
+            NotTrusted, ProtocolError: the root is not signed by its own keys.
+        """
+        self._storage = storage
+        stored = storage.read(ROOT_PATH)
+        self.root: Root = pinned_root(stored or enrolled_root, verify_ed25519)
+        if stored is None:
+            storage.replace(ROOT_PATH, enrolled_root)
+
+    def follow(self, root_envelope: bytes) -> bool:
+        """Move to the next root version; False if this one is already known.
+
+        Raises:
+            NotTrusted, ProtocolError: not signed by the old and the new keys, or not the next.
+        """
+        offered = Root.from_bytes(envelope.read(root_envelope, envelope.PAYLOAD_ROOT)[0])
+        if offered.version <= self.root.version:
+            return False
+        successor = next_root(self.root, root_envelope, verify_ed25519)
+        self._storage.replace(ROOT_PATH, root_envelope)
+        self.root = successor
+        return True
+
+    def open_desired(self, data: bytes, device: DeviceId) -> Desired:
+        """Return a desired state that a director signed for this device.
+
+        Raises:
+            ProtocolError: malformed.
+            NotTrusted: unsigned, foreign key, or for another device.
+        """
+        payload = envelope.unseal(
+            data, envelope.PAYLOAD_DESIRED, self.root.keys_of("director"), verify_ed25519
+        )
+        desired = Desired.from_document(decode(payload))
+        check_addressee(desired, device)
+        return desired
+
+    def open_command(self, data: bytes, device: DeviceId) -> Command:
+        """Return a command that a director signed for this device."""
+        payload = envelope.unseal(
+            data, envelope.PAYLOAD_COMMAND, self.root.keys_of("director"), verify_ed25519
+        )
+        command = Command.from_document(decode(payload))
+        if command.device != device:
+            raise NotTrusted(
+                Reason.WRONG_DEVICE, f"command is for {command.device}, this is {device}"
+            )
+        return command
+
+    def check_package(self, manifest: bytes, order: DesiredModel) -> None:
+        """Refuse a manifest that no targets key signed.
+
+        Raises:
+            ModelRefused: ``unsigned_package`` (no key of ours) or ``altered_package`` (our key,
+                other bytes).
+        """
+        key = self.root.keys_of("targets").get(order.signature.keyid)
+        if key is None:
+            raise ModelRefused(
+                Reason.UNSIGNED_PACKAGE,
+                f"package is not signed by a key of root version {self.root.version}",
+                next_step="sign it with the targets key that devices were enrolled with",
+            )
+        if not verify_ed25519(key, order.signature.value, manifest):
+            raise ModelRefused(
+                Reason.ALTERED_PACKAGE, "signature does not fit the manifest's bytes"
+            )

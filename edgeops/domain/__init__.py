@@ -1,0 +1,1 @@
+"""Values and pure rules that the rooms of the control plane share."""
