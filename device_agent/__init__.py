@@ -7,25 +7,39 @@ values that it returns. Everything else is a room of the house described in
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
     from device_agent.serving.api import Agent
     from device_agent.serving.prediction import Prediction
+    from device_agent.shell.loop import AgentOptions
 
-__all__ = ["Agent", "Prediction", "__version__"]
+__all__ = [
+    "Agent",
+    "AgentOptions",
+    "BadInput",
+    "InferenceFailed",
+    "NoModel",
+    "Prediction",
+    "__version__",
+]
+
+_PUBLIC = {
+    "Agent": "device_agent.serving.api",
+    "AgentOptions": "device_agent.shell.loop",
+    "BadInput": "device_agent.protocol.errors",
+    "InferenceFailed": "device_agent.protocol.errors",
+    "NoModel": "device_agent.protocol.errors",
+    "Prediction": "device_agent.serving.prediction",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes on first use, so that reading the version costs nothing."""
-    if name == "Agent":
-        from device_agent.serving.api import Agent
-
-        return Agent
-    if name == "Prediction":
-        from device_agent.serving.prediction import Prediction
-
-        return Prediction
+    """Import the public names on first use, so that reading the version costs nothing."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'device_agent' has no attribute {name!r}")

@@ -23,7 +23,7 @@ MAX_INTEGER = 2**53 - 1
 """Largest integer that every JSON implementation keeps exactly."""
 MAX_INTEGER_DIGITS = 17
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
 
 

@@ -21,7 +21,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from device_agent.shell.identity import Enrolment
+from device_agent.protocol.enrolment import Enrolment
 
 logger = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ from device_agent.shell.acts import Acts
 from device_agent.shell.commands import CommandLog
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.fetch import FetchLimits, Fetcher
-from device_agent.shell.identity import Enrolment, next_session
+from device_agent.protocol.enrolment import Enrolment
+from device_agent.shell.identity import next_session
 from device_agent.shell.link import Connected, Disconnected, Link, LinkLimits, Message
 from device_agent.shell.live import LiveModels
 from device_agent.shell.outbox import Outbox

@@ -15,7 +15,8 @@ from device_agent.protocol.errors import NotEnrolled
 from device_agent.runtimes.available import available_runtimes
 from device_agent.shell import journal, packages
 from device_agent.shell.blobs import bitmap_path, unpack_bits
-from device_agent.shell.identity import IDENTITY_PATH, Enrolment, lock_holder
+from device_agent.protocol.enrolment import Enrolment
+from device_agent.shell.identity import IDENTITY_PATH, lock_holder
 from device_agent.shell.live import LiveModels
 from device_agent.shell.packages import Host
 from device_agent.shell.reporter import reported_model

@@ -4,7 +4,13 @@
 
     EdgeopsError
     ├── InvalidInput         fix the input: a name, a number or a combination that cannot be
+    │   ├── InvalidModel     … a model file that cannot be packaged
+    │   ├── InvalidGolden    … golden rows that do not fit, or are no rows
+    │   └── InvalidPackage   … a folder that holds no (whole) package
     ├── NotFound             fix the input: there is no such thing; the next step lists what is
+    │   └── UnknownProfile   … no class of board of that id
+    ├── GateFailed           the evidence is not good enough: another model, or a waiver
+    ├── NotTrusted           not trusted: a signature or digest is missing, foreign or wrong
     ├── Conflict             state moved, read again: it exists already, or another was first
     ├── NotAuthorized        not trusted: no token, a wrong one, or one that has expired
     ├── Forbidden            not trusted: the token is good, its role may not do this
@@ -32,8 +38,32 @@ class InvalidInput(EdgeopsError):
     """What was given cannot be right, whatever the state is."""
 
 
+class InvalidModel(InvalidInput):
+    """A model file is empty, damaged, of another kind, or fits no profile."""
+
+
+class InvalidGolden(InvalidInput):
+    """The golden rows cannot be read, or are not for this model."""
+
+
+class InvalidPackage(InvalidInput):
+    """A folder is no OCI layout, or its package is not whole."""
+
+
 class NotFound(EdgeopsError):
     """There is nothing under that name."""
+
+
+class UnknownProfile(NotFound):
+    """No profile file on the search path has that id."""
+
+
+class GateFailed(EdgeopsError):
+    """The measured evidence misses a gate that nobody waived."""
+
+
+class NotTrusted(EdgeopsError):
+    """Bytes are not what a trusted key signed."""
 
 
 class Conflict(EdgeopsError):

@@ -13,7 +13,7 @@ from edgeops.hub.broker.find import BrokerKind, FoundMosquitto, find_mosquitto, 
 from edgeops.hub.broker.interface import Broker
 from edgeops.hub.broker.iotcore import ManagedIotcore
 from edgeops.hub.broker.mosquitto import HUB_USERNAME, ManagedMosquitto
-from edgeops.hub.broker.passwords import hash_password, verify_password
+from edgeops.trust.passwords import hash_password, verify_password
 
 __all__ = [
     "HUB_USERNAME",

@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make demo` and `make test`. Both work without root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help:  ## Say what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo  ## Bring a model to a small fleet, step by step (about two minutes)
+	$(BIN)/edgeops demo $(ARGS)
+
+test: $(VENV)/.test  ## Run the checks, then the suite
+	scripts/check
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.test  ## Run the checks alone: format, lint, types, imports
+	scripts/check
+
+format: $(VENV)/.test  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove the virtual environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'edgeops needs Python 3.11 or newer: make PYTHON=python3.12 …'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# Without Mosquitto everything still works, on the development broker iotcore.
+$(VENV)/.broker: $(VENV)/.python scripts/fetch_mosquitto
+	scripts/fetch_mosquitto $(VENV)/mosquitto || test $$? -eq 3
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[demo]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[test]'
+	touch $@

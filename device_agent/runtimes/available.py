@@ -1,0 +1,57 @@
+"""Which runtimes this machine has, without importing them; and the one of a name."""
+
+from __future__ import annotations
+
+from importlib import import_module, metadata
+from importlib.util import find_spec
+
+from device_agent.protocol.errors import RuntimeMissing
+from device_agent.runtimes.contract import Runtime
+
+_PACKAGES = {"litert": "ai_edge_litert", "onnxruntime": "onnxruntime"}
+_DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+_ADAPTERS = {
+    "litert": ("device_agent.runtimes.litert", "LiteRt"),
+    "onnxruntime": ("device_agent.runtimes.onnxruntime", "OnnxRuntime"),
+}
+
+
+def available_runtimes() -> frozenset[str]:
+    """Return the names of the installed runtimes; none of them is imported."""
+    return frozenset(name for name, package in _PACKAGES.items() if find_spec(package))
+
+
+def runtime_package(name: str) -> str:
+    """Return the installed package of a runtime and its version, e.g. ``onnxruntime 1.32.0``.
+
+    Raises:
+        RuntimeMissing: it is not installed.
+    """
+    try:
+        return f"{_DISTRIBUTIONS[name]} {metadata.version(_DISTRIBUTIONS[name])}"
+    except (KeyError, metadata.PackageNotFoundError) as error:
+        raise _missing(name, "is not installed") from error
+
+
+def get_runtime(name: str) -> Runtime:
+    """Return the runtime of that name, importing it.
+
+    Raises:
+        RuntimeMissing: no such runtime, not installed, or its installation is broken.
+    """
+    if name not in _ADAPTERS:
+        raise RuntimeMissing(f"there is no runtime {name[:40]!r} (there are: litert, onnxruntime)")
+    module, adapter = _ADAPTERS[name]
+    if find_spec(_PACKAGES[name]) is None:
+        raise _missing(name, "is not installed")
+    try:
+        runtime: Runtime = getattr(import_module(module), adapter)()
+    except (ImportError, OSError) as error:
+        raise _missing(name, f"cannot be imported: {error}") from error
+    return runtime
+
+
+def _missing(name: str, what: str) -> RuntimeMissing:
+    return RuntimeMissing(
+        f"runtime {name} {what}", next_step=f"pip install 'edgeops-device-agent[{name}]'"
+    )

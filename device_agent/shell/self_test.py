@@ -1,0 +1,86 @@
+"""The self-test: a child process loads and runs the candidate; the core judges its report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from device_agent.core.deployment import Happened
+from device_agent.core.self_test import SelfTestBar, SelfTestFacts, judge
+from device_agent.core.states import EventType
+from device_agent.protocol.manifest import Manifest, Variant
+from device_agent.runtimes.child import start_probe
+from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
+from device_agent.shell.blobs import blob_path
+
+
+class SelfTest:
+    """A running self-test. The loop looks at it with ``poll`` and never waits for it."""
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        manifest: Manifest,
+        variant: Variant,
+        parent: Variant | None,
+        threads: int,
+        timeout_s: float,
+    ) -> None:
+        """Start the child.
+
+        Args:
+            root: the state folder.
+            manifest: the candidate's manifest.
+            variant: its variant for this device.
+            parent: what serves now; its labelled golden rows are held against the candidate.
+            threads: threads of the runtime.
+            timeout_s: after this the child is killed and the candidate refused.
+
+        Raises:
+            ModelRefused: ``storage_failed``, the system gives no process.
+        """
+        self._bar = SelfTestBar(
+            tolerance=variant.tolerance,
+            waived=manifest.is_waived("golden"),
+            min_accuracy=manifest.min_accuracy,
+            parent_accuracy=parent.golden_accuracy if parent is not None else None,
+            budget=variant.budget,
+        )
+        spec = ProbeSpec(
+            runtime=variant.runtime,
+            artifact=str(root / blob_path(variant.artifact.ref.digest)),
+            golden=_golden_path(root, variant),
+            parent_golden=_golden_path(root, parent) if parent is not None else None,
+            scores=variant.scores,
+            threads=threads,
+        )
+        self._process = start_probe(spec, deadline_s=time.monotonic() + timeout_s)
+
+    def poll(self) -> Happened | None:
+        """Return what came of it, None while the child runs."""
+        report = self._process.poll()
+        return None if report is None else _judge(report, self._bar)
+
+    def kill(self) -> None:
+        """End the child."""
+        self._process.kill()
+
+
+def _golden_path(root: Path, variant: Variant) -> str | None:
+    return str(root / blob_path(variant.golden.ref.digest)) if variant.golden else None
+
+
+def _judge(report: ProbeReport, bar: SelfTestBar) -> Happened:
+    if report.reason is not None:
+        return Happened(type=EventType.REFUSED, reason=report.reason, detail=report.cause)
+    facts = SelfTestFacts(
+        nonfinite=report.nonfinite,
+        max_abs_difference=report.max_abs_difference,
+        label_mismatches=report.label_mismatches,
+        accuracy=report.accuracy,
+        parent_accuracy=report.parent_accuracy,
+        latency_ms_p95=report.latency_ms_p95,
+        memory_mib=report.memory_mib,
+    )
+    return judge(facts, bar)

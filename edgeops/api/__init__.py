@@ -1,0 +1,1 @@
+"""The HTTP API: routes over the use cases, with tokens and an OpenAPI description."""

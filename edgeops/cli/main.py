@@ -1,0 +1,75 @@
+"""The `edgeops` command and its global options."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from edgeops import __version__
+from edgeops.cli import access, demo, devices, doctor, hub, keys, packages, profiles, rollouts
+from edgeops.cli.settings import Settings, default_home
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edgeops")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_home,
+    envvar="EDGEOPS_HOME",
+    help="Folder of keys, token and (for `up`) the hub's data.  [default: ~/.edgeops]",
+)
+@click.option("--hub", envvar="EDGEOPS_HUB", help="Address of the hub, e.g. http://hub:8080.")
+@click.option("--token", envvar="EDGEOPS_TOKEN", help="Token of the hub.")
+@click.option("-v", "--verbose", count=True, help="Show what happens inside (twice: more).")
+@click.pass_context
+def main(
+    context: click.Context, home: Path, hub: str | None, token: str | None, verbose: int
+) -> None:
+    """Package, roll out and watch models on edge devices.
+
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 a gate failed, 4 rolled back, 5 timeout,
+    6 not trusted.
+    """
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    logging.basicConfig(level=levels[min(verbose, 2)], stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_EventFormatter())
+    context.obj = Settings(home=home.expanduser().absolute(), hub=hub, token=token)
+
+
+class _EventFormatter(logging.Formatter):
+    """`time level event key=value …`, as the device agent logs too."""
+
+    _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        fields = " ".join(
+            f"{key}={value}" for key, value in vars(record).items() if key not in self._STANDARD
+        )
+        line = f"{self.formatTime(record)} {record.levelname.lower()} {record.getMessage()}"
+        if record.exc_info:
+            fields += "\n" + self.formatException(record.exc_info)
+        return f"{line} {fields}".rstrip()
+
+
+for command in (
+    hub.up,
+    packages.package,
+    packages.publish,
+    packages.models,
+    packages.alias,
+    rollouts.rollout,
+    devices.devices,
+    keys.keys,
+    access.token,
+    access.audit,
+    profiles.profiles,
+    doctor.doctor,
+    demo.demo,
+):
+    main.add_command(command)

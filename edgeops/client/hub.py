@@ -1,0 +1,272 @@
+"""The client's calls, one for each route."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from device_agent.protocol.envelope import Signature
+from device_agent.protocol.ids import Digest
+from edgeops.domain import errors
+from edgeops.domain.errors import EdgeopsError
+
+Json = dict[str, Any]
+
+TIMEOUT_S = 30.0
+UPLOAD_TIMEOUT_S = 600.0
+ENDED = frozenset({"completed", "rolled_back", "aborted"})
+
+
+class HubUnreachable(EdgeopsError):
+    """Nothing that speaks the hub's API answers at that address."""
+
+
+class Client:
+    """A connection to a hub. Not thread-safe; make one a thread."""
+
+    def __init__(
+        self, url: str, *, token: str = "", transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Keep address and token; nothing is sent yet."""
+        self.url = url.rstrip("/")
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(
+            base_url=self.url, headers=headers, timeout=TIMEOUT_S, transport=transport
+        )
+
+    # ---- the hub
+
+    def health(self) -> Json:
+        """Return whether the hub works; needs no token."""
+        return self._json("GET", "/healthz")
+
+    def hub(self) -> Json:
+        """Return the hub's state: broker, counters, versions."""
+        return self._json("GET", "/v1/hub")
+
+    def delivery(self) -> Json:
+        """Return what was published of each blob since the hub started."""
+        return self._json("GET", "/v1/delivery")
+
+    def root(self) -> Json:
+        """Return the root of trust."""
+        return self._json("GET", "/v1/root")
+
+    # ---- packages
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Tell whether the hub has a blob."""
+        return self._send("HEAD", f"/v1/blobs/{digest}", allow=(404,)).status_code == 200
+
+    def put_blob(self, digest: Digest, data: bytes) -> None:
+        """Upload a blob."""
+        self._send("PUT", f"/v1/blobs/{digest}", content=data, timeout=UPLOAD_TIMEOUT_S)
+
+    def publish(self, manifest: Digest, signature: Signature) -> Json:
+        """Publish a package whose blobs were uploaded; return the version."""
+        body = {"manifest": manifest, "signature": signature.to_document()}
+        return self._json("POST", "/v1/versions", json=body)
+
+    def models(self) -> list[Json]:
+        """Return every model."""
+        return self._list("GET", "/v1/models")
+
+    def model(self, name: str) -> Json:
+        """Return a model's versions and aliases."""
+        return self._json("GET", f"/v1/models/{name}")
+
+    def next_number(self, name: str) -> int:
+        """Return the number that the next version of a model takes."""
+        return int(self._json("GET", f"/v1/models/{name}/next")["version"])
+
+    def version(self, reference: str) -> Json:
+        """Return a version with its manifest."""
+        return self._json("GET", f"/v1/versions/{reference}")
+
+    def set_alias(
+        self, model: str, alias: str, version: int, expected_revision: int | None = None
+    ) -> Json:
+        """Point an alias at a version."""
+        body = {"version": version, "expected_revision": expected_revision}
+        return self._json("PUT", f"/v1/models/{model}/aliases/{alias}", json=body)
+
+    # ---- devices
+
+    def enroll(self, name: str, profile: str, labels: Mapping[str, str] | None = None) -> Json:
+        """Enroll a device; the answer's ``enrolment`` is the text of its file."""
+        body = {"name": name, "profile": profile, "labels": dict(labels or {})}
+        return self._json("POST", "/v1/devices", json=body)
+
+    def devices(self, selector: str = "all") -> list[Json]:
+        """Return the devices that a selector gives."""
+        return self._list("GET", "/v1/devices", params={"selector": selector})
+
+    def device(self, name: str) -> Json:
+        """Return a device: desired, reported, and why it is not converged."""
+        return self._json("GET", f"/v1/devices/{name}")
+
+    def label(self, name: str, labels: list[str]) -> Json:
+        """Set (``site=oslo``) and remove (``site=``) labels."""
+        return self._json("PATCH", f"/v1/devices/{name}", json={"labels": labels})
+
+    def remove_device(self, name: str) -> None:
+        """Forget a device."""
+        self._send("DELETE", f"/v1/devices/{name}")
+
+    def announce(self, name: str) -> Json:
+        """Have a device publish its state now."""
+        return self._json("POST", f"/v1/devices/{name}/announce")
+
+    def telemetry(self, model: str, device: str | None = None, limit: int = 100) -> list[Json]:
+        """Return the newest telemetry windows of a model."""
+        params: dict[str, str | int] = {"limit": limit}
+        if device is not None:
+            params["device"] = device
+        return self._list("GET", f"/v1/telemetry/{model}", params=params)
+
+    # ---- rollouts
+
+    def create_rollout(self, version: str, **options: Any) -> Json:
+        """Begin a rollout; options are the fields of the route's body (selector, canary, …)."""
+        return self._json("POST", "/v1/rollouts", json={"version": version, **options})
+
+    def rollouts(self) -> list[Json]:
+        """Return every rollout, oldest first."""
+        return self._list("GET", "/v1/rollouts")
+
+    def rollout(self, rollout: str) -> Json:
+        """Return a rollout with its members."""
+        return self._json("GET", f"/v1/rollouts/{rollout}")
+
+    def steer(self, rollout: str, trigger: str, why: str = "") -> Json:
+        """Pause, resume, abort or roll back (``rollback``) a rollout."""
+        return self._json("POST", f"/v1/rollouts/{rollout}/{trigger}", json={"why": why})
+
+    def watch_rollout(
+        self, rollout: str, *, interval_s: float = 0.5, patience_s: float = 60.0
+    ) -> Iterator[Json]:
+        """Yield a rollout again and again until it has ended; the last one is the end.
+
+        A hub that cannot be reached for ``patience_s`` at most (it is being restarted) is
+        waited for.
+
+        Raises:
+            HubUnreachable: it stayed away longer.
+        """
+        lost_s: float | None = None
+        while True:
+            try:
+                seen = self.rollout(rollout)
+                lost_s = None
+            except HubUnreachable:
+                lost_s = lost_s if lost_s is not None else time.monotonic()
+                if time.monotonic() - lost_s > patience_s:
+                    raise
+            else:
+                yield seen
+                if seen["state"] in ENDED:
+                    return
+            time.sleep(interval_s)
+
+    def wait_for_rollout(
+        self,
+        rollout: str,
+        *,
+        timeout_s: float | None = None,
+        on_change: Callable[[Json], None] | None = None,
+    ) -> Json:
+        """Return a rollout when it has ended.
+
+        Raises:
+            TimeoutError: it has not within ``timeout_s``.
+        """
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        last: Json = {}
+        for last in self.watch_rollout(rollout):
+            if on_change is not None:
+                on_change(last)
+            if last["state"] not in ENDED and end_s is not None and time.monotonic() > end_s:
+                raise TimeoutError(f"rollout {rollout} is {last['state']} after {timeout_s:g} s")
+        return last
+
+    # ---- access
+
+    def tokens(self) -> list[Json]:
+        """Return every token, never its text."""
+        return self._list("GET", "/v1/tokens")
+
+    def create_token(self, name: str, role: str, days: float | None = None) -> Json:
+        """Make a token; its text is in the answer's ``token``."""
+        return self._json("POST", "/v1/tokens", json={"name": name, "role": role, "days": days})
+
+    def revoke_token(self, token_id: str) -> None:
+        """End a token."""
+        self._send("DELETE", f"/v1/tokens/{token_id}")
+
+    def audit(self, *, after: int = 0, limit: int = 100) -> list[Json]:
+        """Return audit entries in order."""
+        return self._list("GET", "/v1/audit", params={"after": after, "limit": limit})
+
+    def verify_audit(self) -> Json:
+        """Have the hub walk the audit's chain."""
+        return self._json("GET", "/v1/audit/verify")
+
+    # ---- plumbing
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Client:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _json(self, method: str, path: str, **options: Any) -> Json:
+        document: Json = self._send(method, path, **options).json()
+        return document
+
+    def _list(self, method: str, path: str, **options: Any) -> list[Json]:
+        documents: list[Json] = self._send(method, path, **options).json()
+        return documents
+
+    def _send(
+        self, method: str, path: str, *, allow: tuple[int, ...] = (), **options: Any
+    ) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise HubUnreachable(
+                f"no hub answers at {self.url}: {error}",
+                next_step="start one with: edgeops up, or name it with --hub URL",
+            ) from error
+        if response.is_success or response.status_code in allow:
+            return response
+        raise _error_of(response)
+
+
+def _error_of(response: httpx.Response) -> EdgeopsError:
+    try:
+        body = response.json()["error"]
+        kind = getattr(errors, str(body["type"]), EdgeopsError)
+        cause, next_step = str(body["cause"]), str(body["next_step"])
+    except (ValueError, KeyError, TypeError):
+        return HubUnreachable(
+            f"{response.request.url} answered {response.status_code} and not as a hub does",
+            next_step="check --hub, EDGEOPS_HUB: is this address a hub's?",
+        )
+    if isinstance(kind, type) and issubclass(kind, EdgeopsError):
+        return kind(cause, next_step=next_step)
+    return EdgeopsError(cause, next_step=next_step)

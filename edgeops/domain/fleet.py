@@ -1,0 +1,92 @@
+"""Values of the fleet: devices, what is desired of them, what they report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from device_agent.protocol.ids import DeviceId, ModelName
+from device_agent.protocol.messages import Reported
+from device_agent.protocol.probation import ProbationRules
+from edgeops.domain.errors import InvalidInput
+
+_LABEL_KEY = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}", re.ASCII)
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
+
+BUILT_IN_LABELS = ("device", "profile")
+"""Keys that every device has by itself; they cannot be set."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """What the hub knows of a device's connection.
+
+    ``session`` and ``instance`` are those of the newest birth; ``duplicate`` holds since a
+    second agent with the same identity was seen, until the device is enrolled again.
+    """
+
+    online: bool = False
+    session: int = 0
+    instance: str = ""
+    last_seen_s: float | None = None
+    clock_offset_s: float = 0.0
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """An enrolled device; ``password_hash`` is its broker account's."""
+
+    id: DeviceId
+    profile: str
+    enrolled_s: float
+    password_hash: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    presence: Presence = field(default_factory=Presence)
+    reported: Reported | None = None
+
+    @property
+    def all_labels(self) -> Mapping[str, str]:
+        """The labels that selectors see: the device's own and the built-in ones."""
+        return {**self.labels, "device": self.id, "profile": self.profile}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredVersion:
+    """What one model of one device should be, and on whose behalf."""
+
+    model: ModelName
+    number: int
+    rollout: str
+    probation: ProbationRules = field(default_factory=ProbationRules)
+    download_timeout_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredState:
+    """Everything that is desired of a device, and the generation of that wish."""
+
+    device: DeviceId
+    generation: int = 0
+    models: Mapping[ModelName, DesiredVersion] = field(default_factory=dict)
+
+
+def parse_labels(texts: tuple[str, ...]) -> dict[str, str]:
+    """Read labels as typed: ``site=oslo``; an empty value (``site=``) means: remove it.
+
+    Raises:
+        InvalidInput: another form, alphabet or a built-in key.
+    """
+    labels: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        good = equals and _LABEL_KEY.fullmatch(key) and (not value or _LABEL_VALUE.fullmatch(value))
+        if not good or key in BUILT_IN_LABELS:
+            raise InvalidInput(
+                f"{text[:80]!r} is no label",
+                next_step="write key=value with letters, digits, '.', '_', '-'; "
+                f"{' and '.join(BUILT_IN_LABELS)} are built in",
+            )
+        labels[key] = value
+    return labels

@@ -1,0 +1,1 @@
+"""The fleet: selectors, enrolment, presence, desired against reported."""

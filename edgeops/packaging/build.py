@@ -1,0 +1,292 @@
+"""Building a package: read, plan, evaluate, gate, assemble, sign.
+
+The manifest holds no time, host, path or locale: the same request on the same machine with the
+same package versions gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent import __version__
+from device_agent.processing.golden import GOLDEN_GATE
+from device_agent.protocol.errors import ProtocolError, RuntimeMissing
+from device_agent.protocol.ids import Digest, ModelName, digest_of
+from device_agent.protocol.manifest import (
+    MAX_MANIFEST_BYTES,
+    RUNTIME_OF_FORMAT,
+    Budget,
+    Manifest,
+    Variant,
+    Waiver,
+)
+from device_agent.runtimes.available import runtime_package
+from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput, InvalidModel
+from edgeops.domain.profile import Profile
+from edgeops.packaging.evaluate import Evaluation, Trial, class_count, evaluate
+from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
+from edgeops.packaging.inspect import format_of, read_model_file
+from edgeops.packaging.package import Package, Signer, chunked
+from edgeops.packaging.profiles import find_profiles, load_profiles
+from edgeops.packaging.request import PackageRequest, check_request
+from edgeops.packaging.variants import FORMAT_OF_RUNTIME, PlannedVariant, plan_variants
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A model file that was read: its name for errors, its bytes, and what will run it."""
+
+    name: str
+    data: bytes
+    runtime: str
+
+
+def build_package(
+    request: PackageRequest,
+    key: Signer,
+    progress: Progress,
+    *,
+    known_profiles: Mapping[str, Profile] | None = None,
+) -> Package:
+    """Make a signed package.
+
+    Args:
+        request: what to package.
+        key: the targets key.
+        progress: told one line about each step, and about everything that was not checked.
+        known_profiles: profiles by id; those on the search path by default.
+
+    Raises:
+        InvalidInput: the request cannot be (also its kinds ``InvalidModel``,
+            ``InvalidGolden``).
+        UnknownProfile: a profile that is not known.
+        GateFailed: a gate was missed and not waived.
+    """
+    check_request(request)
+    known = load_profiles() if known_profiles is None else known_profiles
+    profiles = find_profiles(request.profiles, known)
+    files = _read_files(request.models)
+    planned = plan_variants(profiles, files.keys())
+    rows = read_golden_rows(request.golden) if request.golden is not None else None
+    _tell_what_is_not_checked(files, planned, rows, progress)
+    evaluations = {
+        runtime: _evaluate(files[runtime], rows, request, progress)
+        for runtime in dict.fromkeys(each.runtime for each in planned)
+    }
+    _check_labels(request, evaluations)
+    waivers = _pass_golden_gate(request, evaluations, progress)
+    budgets = [_budget(request, each) for each in planned]
+    _pass_memory_gate(planned, budgets, evaluations)
+    variants = [
+        _variant(request, each, files[each.runtime], evaluations[each.runtime], budget)
+        for each, budget in zip(planned, budgets, strict=True)
+    ]
+    manifest = _manifest(request, variants, waivers, _lineage(request, files, rows, evaluations))
+    return _signed(manifest, files, evaluations, key)
+
+
+def _read_files(paths: Sequence[Path]) -> dict[str, ModelFile]:
+    """Return the files by the runtime that runs them; one for each."""
+    files: dict[str, ModelFile] = {}
+    for path in paths:
+        data = read_model_file(path)
+        runtime = RUNTIME_OF_FORMAT[format_of(data, str(path))]
+        other = files.setdefault(runtime, ModelFile(name=str(path), data=data, runtime=runtime))
+        if other.data != data:
+            raise InvalidModel(
+                f"{other.name} and {path} are both for {runtime}: which one is meant?",
+                next_step="give one file for each format",
+            )
+    return files
+
+
+def _tell_what_is_not_checked(
+    files: Mapping[str, ModelFile],
+    planned: Sequence[PlannedVariant],
+    rows: LabelledRows | None,
+    progress: Progress,
+) -> None:
+    for runtime in files.keys() - {each.runtime for each in planned}:
+        progress(f"warning: {files[runtime].name} is left out, no profile runs it")
+    if rows is None:
+        progress("warning: no golden rows: nothing proves that this model answers right")
+    elif rows.y is None:
+        progress("warning: golden rows without labels (y): answers are compared, not judged")
+
+
+def _evaluate(
+    file: ModelFile, rows: LabelledRows | None, request: PackageRequest, progress: Progress
+) -> Evaluation:
+    progress(f"evaluating {file.name} on {file.runtime}")
+    with tempfile.TemporaryDirectory(prefix="edgeops-package-") as name:
+        folder = Path(name)
+        artifact = folder / f"model.{FORMAT_OF_RUNTIME[file.runtime]}"
+        artifact.write_bytes(file.data)
+        trial = Trial(name=file.name, runtime=file.runtime, artifact=artifact, folder=folder)
+        found = evaluate(trial, rows, scores=request.scores, tolerance=request.tolerance)
+    if found.accuracy is not None:
+        progress(f"accuracy {found.accuracy:.4f} on {found.rows} rows")
+    progress(f"memory {found.memory_mib:.1f} MiB, p95 latency {found.latency_ms_p95:.3f} ms here")
+    return found
+
+
+def _check_labels(request: PackageRequest, evaluations: Mapping[str, Evaluation]) -> None:
+    for runtime, found in evaluations.items():
+        scores = next(spec for spec in found.outputs if spec.name == found.scores)
+        classes = class_count(scores)
+        if request.labels and classes and classes != len(request.labels):
+            raise InvalidInput(
+                f"{len(request.labels)} labels are given, the model for {runtime} has "
+                f"{classes} classes",
+                next_step="give one label for each class, in the order of the scores",
+            )
+
+
+def _pass_golden_gate(
+    request: PackageRequest, evaluations: Mapping[str, Evaluation], progress: Progress
+) -> tuple[Waiver, ...]:
+    """Return the waivers that were needed; what was not needed is not recorded.
+
+    Held to the bar are all evaluated rows, and the kept ones alone: a device sees only those.
+    """
+    missed = [
+        f"{share:.4f} of {what} right on {runtime}"
+        for runtime, found in evaluations.items()
+        for share, what in (
+            (found.accuracy, f"{found.rows} rows"),
+            (found.golden_accuracy, "the rows kept for devices"),
+        )
+        if share is not None and share < request.min_accuracy
+    ]
+    if not missed:
+        if request.waivers:
+            progress(f"the gate {GOLDEN_GATE!r} holds: its waiver is not needed, nor recorded")
+        return ()
+    if not request.waivers:
+        raise GateFailed(
+            f"gate {GOLDEN_GATE!r}: {missed[0]}, {request.min_accuracy:g} is asked",
+            next_step=f"package a better model, or waive {GOLDEN_GATE!r} and say why",
+        )
+    for each in missed:
+        progress(f"warning: gate {GOLDEN_GATE!r} waived: {each}, {request.min_accuracy:g} asked")
+    return request.waivers[:1]
+
+
+def _budget(request: PackageRequest, planned: PlannedVariant) -> Budget:
+    if request.budget is not None:
+        return request.budget
+    budgets = [profile.budget for profile in planned.profiles]
+    return Budget(
+        latency_ms_p95=_strictest([each.latency_ms_p95 for each in budgets]),
+        memory_mib=_strictest([each.memory_mib for each in budgets]),
+    )
+
+
+def _strictest(limits: Sequence[float | None]) -> float | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _pass_memory_gate(
+    planned: Sequence[PlannedVariant],
+    budgets: Sequence[Budget],
+    evaluations: Mapping[str, Evaluation],
+) -> None:
+    """Latency is for the device to judge: this machine is another one."""
+    for each, budget in zip(planned, budgets, strict=True):
+        used_mib = evaluations[each.runtime].memory_mib
+        if budget.memory_mib is not None and used_mib > budget.memory_mib:
+            raise GateFailed(
+                f"gate 'memory': {used_mib:.1f} MiB on {each.runtime}, {budget.memory_mib:g} MiB "
+                f"allowed for {', '.join(profile.id for profile in each.profiles)}",
+                next_step="make the model smaller, leave the profile out, or set a budget",
+            )
+
+
+def _variant(
+    request: PackageRequest,
+    planned: PlannedVariant,
+    file: ModelFile,
+    found: Evaluation,
+    budget: Budget,
+) -> Variant:
+    size = request.chunk_bytes
+    return Variant(
+        profiles=tuple(profile.id for profile in planned.profiles),
+        runtime=planned.runtime,
+        artifact=chunked(file.data, size),
+        golden=chunked(found.golden, size) if found.golden is not None else None,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        scores=found.scores,
+        tolerance=found.tolerance,
+        golden_accuracy=found.golden_accuracy,
+        budget=budget,
+    )
+
+
+def _lineage(
+    request: PackageRequest,
+    files: Mapping[str, ModelFile],
+    rows: LabelledRows | None,
+    evaluations: Mapping[str, Evaluation],
+) -> dict[str, str]:
+    lineage = {**request.lineage, "packager": f"edgeops {__version__}"}
+    if rows is not None:
+        lineage["golden"] = rows.digest
+    for runtime, found in evaluations.items():
+        lineage[f"source.{FORMAT_OF_RUNTIME[runtime]}"] = digest_of(files[runtime].data)
+        try:
+            lineage[f"runtime.{runtime}"] = runtime_package(runtime)
+        except RuntimeMissing as error:
+            raise EdgeopsError(str(error), next_step=error.next_step) from error
+        if found.accuracy is not None:
+            lineage[f"evaluation.{runtime}"] = f"accuracy {found.accuracy:.4f}, {found.rows} rows"
+    return lineage
+
+
+def _manifest(
+    request: PackageRequest,
+    variants: Sequence[Variant],
+    waivers: tuple[Waiver, ...],
+    lineage: Mapping[str, str],
+) -> Manifest:
+    is_judged = any(variant.golden_accuracy is not None for variant in variants)
+    return Manifest(
+        model=ModelName(request.name),
+        version=request.version,
+        min_agent=request.min_agent,
+        labels=request.labels,
+        variants=tuple(variants),
+        min_accuracy=request.min_accuracy if is_judged else None,
+        waivers=waivers,
+        lineage=lineage,
+    )
+
+
+def _signed(
+    manifest: Manifest,
+    files: Mapping[str, ModelFile],
+    evaluations: Mapping[str, Evaluation],
+    key: Signer,
+) -> Package:
+    data = manifest.to_bytes()
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise InvalidInput(
+            f"the manifest has {len(data)} bytes, {MAX_MANIFEST_BYTES} are allowed",
+            next_step="use larger chunks",
+        )
+    try:
+        parsed = Manifest.from_bytes(data)
+    except ProtocolError as error:  # a label or lineage too long, a tensor of too many ranks, …
+        raise InvalidInput(f"devices would refuse this: {error}") from error
+    blobs: dict[Digest, bytes] = {}
+    for runtime, found in evaluations.items():
+        for blob in (files[runtime].data, found.golden):
+            if blob is not None:
+                blobs[digest_of(blob)] = blob
+    return Package(manifest=parsed, manifest_bytes=data, signature=key.sign(data), blobs=blobs)

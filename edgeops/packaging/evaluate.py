@@ -1,0 +1,270 @@
+"""Evaluation: what a model file really answers, on the runtime that devices will use.
+
+Every file is loaded in a probe's child process, from a folder that holds nothing else: just
+what a device has. So a file that crashes its runtime, or that leans on a second file beside
+it, is found here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agent.processing.golden import GoldenRows, encode_golden
+from device_agent.processing.scores import read_scores
+from device_agent.protocol.errors import AgentError, ProtocolError
+from device_agent.protocol.manifest import TensorSpec
+from device_agent.protocol.reasons import Reason
+from device_agent.runtimes.child import spawn_probe
+from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
+from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
+from edgeops.packaging.golden_rows import LabelledRows, kept_numbers
+
+PROBE_TIMEOUT_S = 120.0
+BATCH_BYTES = 8 * 1024 * 1024
+"""Bytes of rows for one probe: well inside what a golden document may hold as base64."""
+BATCH_ROWS = 2048
+
+TOLERANCE = {"litert": 1e-3, "onnxruntime": 1e-3}
+"""Absolute difference of float outputs that devices may show, by runtime, for answers up to 1
+(probabilities); in proportion for larger ones. Kernels for other instruction sets sum in
+another order: that moves a probability by about 1e-6; 1e-3 leaves room for half precision, and
+is far below what a wrong kernel does."""
+TOLERANCE_8_BIT = 4 / 256
+"""The same for 8-bit scores: four steps. One runtime's kernels agree bit by bit on x86-64 and
+aarch64 where this was measured; a broken one is off by tens of steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What one artifact showed.
+
+    Attributes:
+        runtime: the runtime that it was run on.
+        inputs: its inputs (just one).
+        outputs: its outputs.
+        scores: the output that holds the scores.
+        tolerance: largest absolute difference to the golden answers that devices may show.
+        golden: the golden document, None without golden rows.
+        golden_accuracy: share of the kept golden rows answered right, None without labels.
+        accuracy: share of all evaluated rows answered right, None without labels.
+        rows: how many rows were evaluated.
+        memory_mib: growth of resident memory by loading and one run.
+        latency_ms_p95: on this machine, not on the device.
+    """
+
+    runtime: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    scores: str
+    tolerance: float
+    golden: bytes | None
+    golden_accuracy: float | None
+    accuracy: float | None
+    rows: int
+    memory_mib: float
+    latency_ms_p95: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One artifact to evaluate: the file alone in ``folder``, and how errors name it."""
+
+    name: str
+    runtime: str
+    artifact: Path
+    folder: Path
+
+
+def evaluate(
+    trial: Trial, rows: LabelledRows | None, *, scores: str | None, tolerance: float | None
+) -> Evaluation:
+    """Run an artifact on the golden rows, twice, and make its golden document.
+
+    Args:
+        trial: the artifact.
+        rows: golden rows, or None: then only what the model is and costs is found out.
+        scores: output that holds the scores; None finds it.
+        tolerance: None chooses by the outputs.
+
+    Raises:
+        InvalidModel: it does not load, crashes, hangs, answers NaN, or answers the same rows
+            differently the second time.
+        InvalidGolden: the rows do not fit it, or have classes that it does not know.
+        InvalidInput: there is no output of that name.
+    """
+    described = _probe(trial, None, scores="")
+    if len(described.inputs) != 1:
+        names = ", ".join(spec.name for spec in described.inputs)
+        raise InvalidModel(f"{trial.name} has {len(described.inputs)} inputs ({names}), not one")
+    chosen = choose_scores(described.outputs, scores)
+    shared: dict[str, Any] = {
+        "runtime": trial.runtime,
+        "inputs": described.inputs,
+        "outputs": described.outputs,
+        "scores": chosen.name,
+        "memory_mib": described.memory_mib,
+    }
+    if rows is None:
+        return Evaluation(
+            **shared,
+            tolerance=tolerance if tolerance is not None else TOLERANCE[trial.runtime],
+            golden=None,
+            golden_accuracy=None,
+            accuracy=None,
+            rows=0,
+            latency_ms_p95=described.latency_ms_p95,
+        )
+    _check_classes(rows, chosen, trial)
+    answers = _answer(trial, rows, described)
+    accuracy = _accuracy(answers[chosen.name], rows)
+    numbers = kept_numbers(len(rows.x), _row_bytes(rows, described))
+    kept, expected = rows.at(numbers), {name: each[numbers] for name, each in answers.items()}
+    allowed = tolerance if tolerance is not None else _tolerance(expected, trial.runtime)
+    document = _encoded(GoldenRows(x=kept.x, labels=kept.y, expected=expected))
+    repeated = _probe(trial, document, scores=chosen.name)
+    _check_same(repeated, allowed, trial)
+    return Evaluation(
+        **shared,
+        tolerance=allowed,
+        golden=document,
+        golden_accuracy=repeated.accuracy,
+        accuracy=accuracy,
+        rows=len(rows.x),
+        latency_ms_p95=repeated.latency_ms_p95,
+    )
+
+
+def choose_scores(outputs: Sequence[TensorSpec], asked: str | None) -> TensorSpec:
+    """Return the output that holds the scores: the one asked for, or the likeliest.
+
+    That is the first with a row of several floats or 8-bit numbers, else the first.
+
+    Raises:
+        InvalidInput: there is no output of that name.
+    """
+    for spec in outputs:
+        if spec.name == asked:
+            return spec
+    if asked is not None:
+        raise InvalidInput(
+            f"there is no output {asked!r}",
+            next_step="outputs: " + ", ".join(spec.name for spec in outputs),
+        )
+    rows = [spec for spec in outputs if class_count(spec) != 0]
+    return (rows or list(outputs))[0]
+
+
+def class_count(scores: TensorSpec) -> int | None:
+    """Return how many classes an output tells apart: 0 for none, None if that is not fixed."""
+    is_row = scores.dtype.startswith("float") or scores.dtype in ("int8", "uint8")
+    if not is_row or len(scores.shape) != 2 or scores.shape[1] in (0, 1):
+        return 0
+    return scores.shape[1] if scores.shape[1] > 0 else None
+
+
+def _row_bytes(rows: LabelledRows, model: ProbeReport) -> int:
+    """Return the bytes of one row and its answers."""
+    answers = sum(
+        math.prod(max(1, size) for size in spec.shape) * int(np.dtype(spec.dtype).itemsize)
+        for spec in model.outputs
+    )
+    return max(1, int(rows.x[0].nbytes) + answers)
+
+
+def _answer(trial: Trial, rows: LabelledRows, model: ProbeReport) -> dict[str, NDArray[Any]]:
+    """Return output name → answers ``[n, ...]``, in batches that a golden document holds."""
+    size = min(BATCH_ROWS, max(1, BATCH_BYTES // _row_bytes(rows, model)))
+    parts: list[Mapping[str, NDArray[Any]]] = []
+    for start in range(0, len(rows.x), size):
+        document = _encoded(GoldenRows(x=rows.x[start : start + size]))
+        report = _probe(trial, document, scores="", return_outputs=True)
+        if report.nonfinite:
+            raise InvalidModel(
+                f"{trial.name} answers NaN or infinity on {report.nonfinite} golden rows",
+                next_step="check its training and conversion",
+            )
+        parts.append(report.outputs_data or {})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _encoded(rows: GoldenRows) -> bytes:
+    try:
+        return encode_golden(rows)
+    except ProtocolError as error:
+        raise InvalidGolden(str(error), next_step=error.next_step) from error
+
+
+def _probe(
+    trial: Trial, golden: bytes | None, *, scores: str, return_outputs: bool = False
+) -> ProbeReport:
+    path = trial.folder / "golden.json"
+    if golden is not None:
+        path.write_bytes(golden)
+    spec = ProbeSpec(
+        runtime=trial.runtime,
+        artifact=str(trial.artifact),
+        golden=str(path) if golden is not None else None,
+        scores=scores,
+        return_outputs=return_outputs,
+        warmup=0 if return_outputs else 3,
+        repeats=1 if return_outputs else 30,
+    )
+    try:
+        report = spawn_probe(spec, timeout_s=PROBE_TIMEOUT_S)
+    except AgentError as error:
+        raise EdgeopsError(str(error), next_step=error.next_step) from error
+    if report.reason is not None:
+        raise _refusal(report, trial)
+    return report
+
+
+def _refusal(report: ProbeReport, trial: Trial) -> EdgeopsError:
+    if report.reason is Reason.NO_VARIANT:
+        return EdgeopsError(report.cause, next_step=f"pip install 'edgeops[{trial.runtime}]'")
+    if report.reason is Reason.GOLDEN_MISMATCH:
+        return InvalidGolden(f"golden rows do not fit {trial.name}: {report.cause}")
+    return InvalidModel(
+        f"{trial.name} does not run on {trial.runtime}: {report.cause}",
+        next_step="export it again, as one file, with operators that this runtime has",
+    )
+
+
+def _check_classes(rows: LabelledRows, scores: TensorSpec, trial: Trial) -> None:
+    known = class_count(scores)
+    if rows.y is not None and known and int(rows.y.max()) >= known:
+        raise InvalidGolden(
+            f"golden rows have the class {rows.y.max()}, {trial.name} knows 0 to {known - 1}"
+        )
+
+
+def _accuracy(scores: NDArray[Any], rows: LabelledRows) -> float | None:
+    if rows.y is None:
+        return None
+    said = [read_scores(row[np.newaxis]).class_index for row in scores]
+    right = sum(one == int(label) for one, label in zip(said, rows.y, strict=True))
+    return right / len(said)
+
+
+def _tolerance(answers: Mapping[str, NDArray[Any]], runtime: str) -> float:
+    floats = [value for value in answers.values() if value.dtype.kind == "f"]
+    largest = max([1.0, *(float(np.abs(value).max(initial=0.0)) for value in floats)])
+    # One figure in two digits, so that it does not carry the last bits of a float.
+    allowed = float(f"{TOLERANCE[runtime] * largest:.2g}")
+    is_8_bit = any(value.dtype.itemsize == 1 for value in answers.values())
+    return max(allowed, TOLERANCE_8_BIT) if is_8_bit else allowed
+
+
+def _check_same(report: ProbeReport, allowed: float, trial: Trial) -> None:
+    difference = report.max_abs_difference or 0.0
+    if difference > allowed or report.label_mismatches or not math.isfinite(difference):
+        raise InvalidModel(
+            f"{trial.name} answers the same rows differently each time (by {difference:.3g})",
+            next_step="export it for inference: without dropout or random operators",
+        )

@@ -1,0 +1,120 @@
+"""Golden rows as people bring them: an ``.npz`` with rows ``x`` and labels ``y``."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agent.protocol.ids import Digest, digest_of
+from edgeops.domain.errors import InvalidGolden
+
+MAX_EVALUATED_ROWS = 2048
+"""Rows that accuracy is measured on: enough to tell it to one point (standard error at 80 %)."""
+MAX_KEPT_ROWS = 256
+"""Rows that go to devices, as golden vectors."""
+MAX_KEPT_BYTES = 4 * 1024 * 1024
+"""Bytes of rows and answers that go to devices: they must fetch them as well as the model."""
+
+_HOW = "save them with: numpy.savez('golden.npz', x=rows, y=labels)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelledRows:
+    """Rows to evaluate a model on.
+
+    Attributes:
+        x: finite numbers, ``[n, ...]``.
+        y: true classes, int64 ``[n]``, or None if the file has none.
+        digest: digest of the file that they came from.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[np.int64] | None
+    digest: Digest
+
+    def at(self, rows: NDArray[np.int64]) -> LabelledRows:
+        """Return the rows of those numbers."""
+        y = None if self.y is None else self.y[rows]
+        return LabelledRows(x=self.x[rows], y=y, digest=self.digest)
+
+
+def read_golden_rows(path: Path) -> LabelledRows:
+    """Read golden rows; of more than ``MAX_EVALUATED_ROWS`` an evenly spaced part.
+
+    Raises:
+        InvalidGolden: no such file, no ``.npz``, other keys than ``x`` and ``y``, different
+            lengths, no rows, wrong dtypes, NaN or infinity, Python objects.
+    """
+    try:
+        data = path.read_bytes()
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            keys = set(arrays.files)
+            if not {"x"} <= keys <= {"x", "y"}:
+                found = ", ".join(sorted(keys)) or "nothing"
+                raise InvalidGolden(f"{path} holds {found}, not x and y", next_step=_HOW)
+            x, y = arrays["x"], arrays["y"] if "y" in keys else None
+    except OSError as error:
+        raise InvalidGolden(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        why = "holds Python objects" if "Object arrays" in str(error) else "is no (whole) .npz"
+        raise InvalidGolden(f"{path} {why}", next_step=_HOW) from error
+    except TypeError as error:  # a lone .npy has no context manager
+        raise InvalidGolden(f"{path} is one array, not rows and labels", next_step=_HOW) from error
+    rows = LabelledRows(x=_checked_x(x, path), y=_checked_y(y, x, path), digest=digest_of(data))
+    return rows.at(spread(len(x), MAX_EVALUATED_ROWS))
+
+
+def kept_numbers(count: int, row_bytes: int) -> NDArray[np.int64]:
+    """Return which of ``count`` rows go to devices: evenly spaced, bounded in number and bytes.
+
+    Args:
+        count: how many rows there are.
+        row_bytes: bytes of one row with its answers.
+    """
+    return spread(count, min(MAX_KEPT_ROWS, max(1, MAX_KEPT_BYTES // row_bytes)))
+
+
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """Return at most ``most`` of the numbers 0 to ``count`` - 1, evenly spaced, ascending."""
+    kept = min(count, most)
+    return np.array([number * count // kept for number in range(kept)], dtype=np.int64)
+
+
+def _checked_x(x: NDArray[Any], path: Path) -> NDArray[Any]:
+    if x.dtype.kind not in "fiub":
+        raise InvalidGolden(f"x in {path} is {x.dtype}, not numbers", next_step=_HOW)
+    if x.ndim < 1 or x.size == 0:
+        raise InvalidGolden(f"x in {path} holds no rows (shape {list(x.shape)})", next_step=_HOW)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).argmax())
+        raise InvalidGolden(
+            f"x in {path} has NaN or infinity, first in row {bad}", next_step="drop such rows"
+        )
+    return x
+
+
+def _checked_y(y: NDArray[Any] | None, x: NDArray[Any], path: Path) -> NDArray[np.int64] | None:
+    if y is None:
+        return None
+    if y.ndim != 1:
+        raise InvalidGolden(
+            f"y in {path} has shape {list(y.shape)}, not one class number a row",
+            next_step="from one-hot rows: y.argmax(axis=1)",
+        )
+    if len(y) != len(x):
+        raise InvalidGolden(f"{path} has {len(x)} rows in x and {len(y)} labels in y")
+    if y.dtype.kind not in "iu":
+        raise InvalidGolden(
+            f"y in {path} is {y.dtype}, not integers", next_step="use class numbers from 0"
+        )
+    labels = y.astype(np.int64)
+    if labels.min() < 0:
+        raise InvalidGolden(f"y in {path} has the class {labels.min()}; classes start at 0")
+    return labels

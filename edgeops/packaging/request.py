@@ -1,0 +1,97 @@
+"""What to package: everything that a person or a pipeline decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from device_agent.processing.golden import GOLDEN_GATE
+from device_agent.protocol.chunks import (
+    DEFAULT_CHUNK_BYTES,
+    MAX_CHUNK_BYTES,
+    MIN_CHUNK_BYTES,
+)
+from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_version_key
+from edgeops.domain.errors import InvalidInput
+from edgeops.domain.registry import parse_model
+
+MIN_ACCURACY = 0.8
+RESERVED_LINEAGE = ("source.", "runtime.", "evaluation.", "golden", "packager")
+"""Beginnings of the lineage keys that the packager itself fills in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageRequest:
+    """One package to make.
+
+    Attributes:
+        models: model files, one for each format; formats are found out by their content.
+        name: the model's name in the registry.
+        version: its number, from 1.
+        profiles: ids of the classes of board that it is for.
+        golden: ``.npz`` with rows ``x`` and labels ``y``, or None.
+        min_accuracy: share of labelled golden rows that every variant must answer right.
+        waivers: gates that a person waives, each with a reason.
+        labels: names of the classes, in the order of the scores.
+        chunk_bytes: size of the chunks that devices fetch; small on slow links.
+        budget: what the model may cost on a device; None takes the strictest budget of the
+            profiles that share an artifact.
+        lineage: where the model comes from (``data``, ``code``, ``run``, ``parent``, …).
+        min_agent: oldest agent that may run it.
+        scores: output that holds the scores; None finds it.
+        tolerance: largest absolute difference to the golden answers that a device may show;
+            None chooses by the outputs (see ``evaluate``).
+    """
+
+    models: tuple[Path, ...]
+    name: str
+    version: int
+    profiles: tuple[str, ...]
+    golden: Path | None = None
+    min_accuracy: float = MIN_ACCURACY
+    waivers: tuple[Waiver, ...] = ()
+    labels: tuple[str, ...] = ()
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    budget: Budget | None = None
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    min_agent: str = "0.1.0"
+    scores: str | None = None
+    tolerance: float | None = None
+
+
+def check_request(request: PackageRequest) -> None:
+    """Refuse what cannot become a package, before any file is read.
+
+    Raises:
+        InvalidInput: the first thing that cannot be.
+    """
+    parse_model(request.name)
+    if not request.models:
+        raise InvalidInput("no model file is given", next_step="name a .tflite or .onnx file")
+    if not request.profiles:
+        raise InvalidInput("no profile is given", next_step="list them with: edgeops profiles list")
+    _check_range("version", request.version, 1, MAX_VERSION)
+    _check_range("min_accuracy", request.min_accuracy, 0.0, 1.0)
+    _check_range("chunk_bytes", request.chunk_bytes, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
+    if request.tolerance is not None:
+        _check_range("tolerance", request.tolerance, 0.0, 1e15)
+    for waiver in request.waivers:
+        if waiver.gate != GOLDEN_GATE or not waiver.reason.strip():
+            raise InvalidInput(
+                f"gate {waiver.gate[:40]!r} cannot be waived with the reason {waiver.reason!r}",
+                next_step=f"the gate that can be waived is {GOLDEN_GATE!r}; say why",
+            )
+    for key in request.lineage:
+        if key.startswith(RESERVED_LINEAGE):
+            raise InvalidInput(f"lineage {key[:40]!r} is filled in by the packager itself")
+    try:
+        agent_version_key(request.min_agent)
+    except ProtocolError as error:
+        raise InvalidInput(str(error)) from error
+
+
+def _check_range(what: str, value: float, minimum: float, maximum: float) -> None:
+    if not minimum <= value <= maximum:
+        raise InvalidInput(f"{what} is {value}, not in {minimum:g}..{maximum:g}")

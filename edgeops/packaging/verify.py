@@ -1,0 +1,61 @@
+"""Is this package what a targets key signed?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from device_agent.protocol.chunks import chunk_hashes
+from device_agent.protocol.envelope import Verify
+from device_agent.protocol.ids import digest_of
+from edgeops.domain.errors import NotTrusted
+from edgeops.packaging.package import Package
+
+
+def verify_package(package: Package, targets_keys: Mapping[str, bytes], verify: Verify) -> None:
+    """Refuse a package of which a single byte is not what a trusted key signed.
+
+    Args:
+        package: as read from a layout.
+        targets_keys: key id → raw public key: ``Root.keys_of("targets")``.
+        verify: the Ed25519 primitive (``edgeops.trust.keys.verify_signature``).
+
+    Raises:
+        NotTrusted: signed by no key of these, other bytes than were signed, or a blob is
+            missing or altered; the message names it.
+    """
+    key = targets_keys.get(package.signature.keyid)
+    if key is None:
+        raise NotTrusted(
+            f"{package.reference} is not signed by a key that is trusted here "
+            f"(it names key {package.signature.keyid[:12]}…)",
+            next_step="sign it with the targets key of this root of trust",
+        )
+    if not verify(key, package.signature.value, package.manifest_bytes):
+        raise NotTrusted(
+            f"the signature of {package.reference} does not fit its manifest: it was altered",
+            next_step="package it again from the original files",
+        )
+    check_blobs(package)
+
+
+def check_blobs(package: Package) -> None:
+    """Refuse a package whose blobs are not those of its manifest.
+
+    Raises:
+        NotTrusted: a blob is missing or altered, or its chunk hashes are not those of its
+            bytes; the message names it.
+    """
+    for variant in package.manifest.variants:
+        for blob in variant.blobs:
+            data = package.blobs.get(blob.ref.digest)
+            if data is None:
+                raise NotTrusted(f"{package.reference} lacks the blob {blob.ref.digest}")
+            if (
+                digest_of(data) != blob.ref.digest
+                or len(data) != blob.ref.size_bytes
+                or chunk_hashes(data, blob.ref.chunk_bytes) != blob.hashes
+            ):
+                raise NotTrusted(
+                    f"blob {blob.ref.digest} of {package.reference} was altered",
+                    next_step="package it again from the original files",
+                )

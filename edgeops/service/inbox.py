@@ -1,0 +1,37 @@
+"""Events and telemetry from outboxes: each taken once, in order, then acknowledged."""
+
+from __future__ import annotations
+
+from device_agent.protocol.ids import DeviceId, ModelName
+from device_agent.protocol.messages import Ack, Event, Numbered, Window
+from edgeops.service import rollouts
+from edgeops.service.context import Context
+
+
+def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack | None:
+    """Take an outbox item and return what the device may forget; None for an unknown device.
+
+    Idempotent: an item that was taken before only gives the acknowledgement again. An item
+    after a gap is not taken; the device sends from the gap on again.
+    """
+    with context.database.begin() as work:
+        if work.fleet.get(name) is None:
+            return None
+        last = work.inbox.sequence_of(name, kind, numbered.stream)
+        is_next = last is None or numbered.sequence == last + 1
+        if not is_next:
+            return Ack(stream=numbered.stream, sequence=last or 0)
+        work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
+        if isinstance(numbered.body, Event):
+            rollouts.device_event(context, work, name, numbered.body)
+        else:
+            work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.body)
+        return Ack(stream=numbered.stream, sequence=numbered.sequence)
+
+
+def windows(
+    context: Context, model: ModelName, device: DeviceId | None, *, limit: int
+) -> tuple[tuple[DeviceId, Window], ...]:
+    """Return the newest windows of a model (of one device, if given), newest first."""
+    with context.database.read() as work:
+        return work.inbox.windows_of(model, device, limit=limit)

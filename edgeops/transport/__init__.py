@@ -1,0 +1,1 @@
+"""The hub's way to the broker: MQTT, or memory for tests and the simulation."""
