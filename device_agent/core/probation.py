@@ -35,9 +35,7 @@ class Verdict:
 UNDECIDED = Verdict()
 
 
-def judge(
-    rules: ProbationRules, trial: Counts, parent: Counts | None, elapsed_s: float
-) -> Verdict:
+def judge(rules: ProbationRules, trial: Counts, parent: Counts | None, elapsed_s: float) -> Verdict:
     """Return the verdict on ``trial`` so far.
 
     Args:
@@ -84,8 +82,7 @@ def _hard_limits(rules: ProbationRules, trial: Counts) -> Verdict | None:
     if trial.nonfinite > rules.max_nonfinite:
         return Verdict(
             reason=Reason.PROBATION_NONFINITE,
-            detail=f"{trial.nonfinite} outputs with NaN or infinity, "
-            f"{rules.max_nonfinite} allowed",
+            detail=f"{trial.nonfinite} outputs with NaN or infinity, {rules.max_nonfinite} allowed",
             evidence={"nonfinite": trial.nonfinite, "inferences": trial.inferences},
         )
     return None
@@ -143,10 +140,10 @@ def _compare_labels(rules: ProbationRules, trial: Counts, parent: Counts) -> Ver
 
 
 _COMPARISONS: tuple[Callable[[ProbationRules, Counts, Counts], Verdict | None], ...] = (
-    _compare_labels,
     _compare_classes,
     _compare_confidence,
     _compare_latency,
+    _compare_labels,
 )
 
 

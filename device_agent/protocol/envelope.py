@@ -86,9 +86,7 @@ def read(data: bytes, payload_type: str) -> tuple[bytes, tuple[Signature, ...]]:
     if fields.text("payloadType") != payload_type:
         raise ProtocolError(f"envelope holds another type than {payload_type}")
     payload = fields.data("payload", max_bytes=MAX_DOCUMENT_BYTES)
-    return payload, fields.list_of(
-        "signatures", Signature.from_fields, max_items=MAX_SIGNATURES
-    )
+    return payload, fields.list_of("signatures", Signature.from_fields, max_items=MAX_SIGNATURES)
 
 
 def unseal(data: bytes, payload_type: str, keys: Mapping[str, bytes], verify: Verify) -> bytes:

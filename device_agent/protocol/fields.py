@@ -51,8 +51,7 @@ class Fields:
         version = self.integer("schema_version", minimum=1)
         if version != SCHEMA_VERSION:
             raise ProtocolError(
-                f"{self.path} has schema_version {version}, this side understands "
-                f"{SCHEMA_VERSION}",
+                f"{self.path} has schema_version {version}, this side understands {SCHEMA_VERSION}",
                 next_step="update the older side",
             )
 
@@ -174,6 +173,4 @@ class Fields:
         try:
             return parse(self.text(key))
         except ProtocolError as error:
-            raise ProtocolError(
-                f"{self.path}.{key}: {error}", next_step=error.next_step
-            ) from error
+            raise ProtocolError(f"{self.path}.{key}: {error}", next_step=error.next_step) from error

@@ -92,7 +92,9 @@ class Budget:
     def from_fields(cls, fields: Fields) -> Budget:
         """Read the JSON form."""
         return cls(
-            latency_ms_p95=fields.number("latency_ms_p95") if fields.has("latency_ms_p95") else None,
+            latency_ms_p95=fields.number("latency_ms_p95")
+            if fields.has("latency_ms_p95")
+            else None,
             memory_mib=fields.number("memory_mib") if fields.has("memory_mib") else None,
         )
 

@@ -419,9 +419,7 @@ class Ack:
         """Read the JSON form."""
         fields = Fields(document, "ack")
         fields.check_schema()
-        return cls(
-            stream=fields.text("stream", max_length=64), sequence=fields.integer("sequence")
-        )
+        return cls(stream=fields.text("stream", max_length=64), sequence=fields.integer("sequence"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -511,6 +509,4 @@ class Epoch:
         """Read the JSON form."""
         fields = Fields(document, "epoch")
         fields.check_schema()
-        return cls(
-            epoch=fields.text("epoch", max_length=64), hub=fields.text("hub", max_length=32)
-        )
+        return cls(epoch=fields.text("epoch", max_length=64), hub=fields.text("hub", max_length=32))

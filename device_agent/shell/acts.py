@@ -119,9 +119,7 @@ class Acts:
         admission.check_order(deployment.order, record)
         return record, DONE
 
-    def _fetch_manifest(
-        self, record: ModelRecord, deployment: Deployment, now_s: float
-    ) -> Outcome:
+    def _fetch_manifest(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
         ref = deployment.order.manifest
         if ref.size_bytes > MAX_MANIFEST_BYTES:
             raise ModelRefused(
@@ -247,9 +245,7 @@ class Acts:
 
     # ---- the switch and after
 
-    def _switch_pointer(
-        self, record: ModelRecord, deployment: Deployment, now_s: float
-    ) -> Outcome:
+    def _switch_pointer(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
         name = record.name
         self.save_counts(name)
         packages.load_into(self._storage, self._host, self._live, record, deployment.slot)
@@ -335,9 +331,7 @@ class Acts:
                 packages.load_into(self._storage, self._host, self._live, record, letter)
                 return True
             except AgentError as error:
-                logger.error(
-                    "model.not_loaded", extra={"model": record.name, "cause": str(error)}
-                )
+                logger.error("model.not_loaded", extra={"model": record.name, "cause": str(error)})
         self._live.exchange(record.name, None)
         return False
 

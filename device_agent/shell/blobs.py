@@ -55,7 +55,8 @@ class Download(Protocol):
 
 class ManifestDownload:
     """A manifest on its way in: its chunk hashes are not known, so it is kept in memory until
-    the digest of the whole proves it."""
+    the digest of the whole proves it.
+    """
 
     def __init__(self, storage: Storage, ref: BlobRef) -> None:
         """Begin with nothing."""
@@ -179,8 +180,7 @@ def pack_bits(bits: list[bool]) -> bytes:
 def unpack_bits(data: bytes, count: int) -> list[bool]:
     """Return ``count`` bits; what the file does not hold is not there."""
     return [
-        index // 8 < len(data) and bool(data[index // 8] >> index % 8 & 1)
-        for index in range(count)
+        index // 8 < len(data) and bool(data[index // 8] >> index % 8 & 1) for index in range(count)
     ]
 
 

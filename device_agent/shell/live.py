@@ -91,8 +91,7 @@ class LiveModel:
         labels, index = self.manifest.labels, scores.class_index
         return Answer(
             outputs={
-                spec.name: value
-                for spec, value in zip(self.variant.outputs, outputs, strict=True)
+                spec.name: value for spec, value in zip(self.variant.outputs, outputs, strict=True)
             },
             class_index=index,
             label=labels[index] if index is not None and 0 <= index < len(labels) else None,

@@ -21,6 +21,7 @@ from device_agent import __version__
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
+from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
 from device_agent.protocol.messages import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
@@ -28,8 +29,7 @@ from device_agent.runtimes.available import available_runtimes
 from device_agent.shell.acts import Acts
 from device_agent.shell.commands import CommandLog
 from device_agent.shell.deployer import Deployer
-from device_agent.shell.fetch import FetchLimits, Fetcher
-from device_agent.protocol.enrolment import Enrolment
+from device_agent.shell.fetch import Fetcher, FetchLimits
 from device_agent.shell.identity import next_session
 from device_agent.shell.link import Connected, Disconnected, Link, LinkLimits, Message
 from device_agent.shell.live import LiveModels
@@ -109,7 +109,9 @@ class AgentLoop:
         )
         self._fetcher = Fetcher(
             self._device,
-            publish=lambda topic, need: self._link.publish(topic, encode(need.to_document()), qos=0),
+            publish=lambda topic, need: self._link.publish(
+                topic, encode(need.to_document()), qos=0
+            ),
             subscribe=lambda topic: self._link.subscribe([topic], qos=0),
             unsubscribe=lambda topic: self._link.unsubscribe([topic]),
             chance=chance,
@@ -207,9 +209,7 @@ class AgentLoop:
         self._session = connected.session
         if not connected.session_present:
             self._link.subscribe(topics.device_filters(self._device))
-        self._fetcher.reconnected(
-            session_present=connected.session_present, now_s=time.monotonic()
-        )
+        self._fetcher.reconnected(session_present=connected.session_present, now_s=time.monotonic())
         self._outbox.resend_all()
         self._publish_state()
         self.counters["link.connected"] += 1
@@ -240,9 +240,7 @@ class AgentLoop:
 
     def _on_chunk(self, topic: DownTopic, payload: bytes) -> None:
         chunk = decode_chunk(payload)
-        used = topic.blob is not None and self._fetcher.accept(
-            topic.blob, chunk, time.monotonic()
-        )
+        used = topic.blob is not None and self._fetcher.accept(topic.blob, chunk, time.monotonic())
         self.counters["chunk.used" if used else "chunk.not_used"] += 1
 
     def _on_root(self, topic: DownTopic, payload: bytes) -> None:

@@ -71,9 +71,7 @@ def load_into(
     before = load_counts(storage, record.name, letter)
     live.exchange(
         record.name,
-        LiveModel(
-            digest=digest, manifest=manifest, variant=variant, loaded=loaded, before=before
-        ),
+        LiveModel(digest=digest, manifest=manifest, variant=variant, loaded=loaded, before=before),
     )
 
 

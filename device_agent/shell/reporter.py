@@ -15,7 +15,6 @@ from device_agent.protocol.errors import ProtocolError, StorageFailed
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.messages import (
     Event,
-
     Reported,
     ReportedDeployment,
     ReportedModel,
@@ -42,7 +41,8 @@ class Reporter:
 
     def deployment_moved(self, deployment: Deployment, evidence: Mapping[str, float]) -> None:
         """Keep an event for the hub. A full disk loses the event, never the deployment: the
-        reported state carries its outcome too."""
+        reported state carries its outcome too.
+        """
         event = Event(
             model=deployment.model,
             generation=deployment.generation,
@@ -115,9 +115,7 @@ class Reporter:
             self.lost += 1
             logger.warning("report.lost", extra={"kind": kind, "cause": str(error)})
 
-    def _window(
-        self, name: ModelName, live: LiveModel, counts: Counts, started_s: float
-    ) -> Window:
+    def _window(self, name: ModelName, live: LiveModel, counts: Counts, started_s: float) -> Window:
         return Window(
             model=name,
             version=live.manifest.version,
@@ -165,6 +163,3 @@ def _deployment(deployment: Deployment, progress: tuple[int, int]) -> ReportedDe
         chunks_have=have,
         chunks_total=total,
     )
-
-
-

@@ -11,11 +11,11 @@ from typing import Any
 
 from device_agent import __version__
 from device_agent.core.records import ModelRecord
+from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import NotEnrolled
 from device_agent.runtimes.available import available_runtimes
 from device_agent.shell import journal, packages
 from device_agent.shell.blobs import bitmap_path, unpack_bits
-from device_agent.protocol.enrolment import Enrolment
 from device_agent.shell.identity import IDENTITY_PATH, lock_holder
 from device_agent.shell.live import LiveModels
 from device_agent.shell.packages import Host
@@ -115,5 +115,3 @@ def _outbox_depth(folder: Path) -> int:
         return 0
     finally:
         database.close()
-
-

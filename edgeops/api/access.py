@@ -56,9 +56,7 @@ def list_tokens(request: Request, _: Token = may("administer")) -> list[dict[str
 
 
 @router.post("/v1/tokens", tags=["access"], status_code=201)
-def create_token(
-    request: Request, new: NewToken, who: Token = may("administer")
-) -> dict[str, Any]:
+def create_token(request: Request, new: NewToken, who: Token = may("administer")) -> dict[str, Any]:
     """Make a token; its text is in this answer and nowhere else."""
     context = hub_of(request).context
     token, text = access.create_token(context, who.name, new.name, new.role, new.days)

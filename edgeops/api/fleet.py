@@ -34,9 +34,7 @@ class Labels(BaseModel):
 @router.post("/v1/devices", status_code=201)
 def enroll(request: Request, new: NewDevice, who: Token = may("administer")) -> dict[str, Any]:
     """Enroll a device; the enrolment in this answer holds its password, which is kept nowhere."""
-    enrolment = fleet.enroll(
-        hub_of(request).context, who.name, new.name, new.profile, new.labels
-    )
+    enrolment = fleet.enroll(hub_of(request).context, who.name, new.name, new.profile, new.labels)
     return {"device": enrolment.device, "enrolment": enrolment.to_bytes().decode()}
 
 

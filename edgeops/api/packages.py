@@ -79,9 +79,7 @@ def publish(request: Request, new: NewVersion, who: Token = may("publish")) -> d
         raise InvalidInput("the signature is not base64") from error
     signature = Signature(keyid=new.signature.keyid, value=value)
     context = hub_of(request).context
-    return views.version(
-        packages.publish(context, who.name, parse_digest(new.manifest), signature)
-    )
+    return views.version(packages.publish(context, who.name, parse_digest(new.manifest), signature))
 
 
 @router.get("/v1/versions/{reference}")
@@ -125,7 +123,5 @@ def move_alias(
     """Point an alias at a version."""
     context = hub_of(request).context
     return views.alias(
-        packages.move_alias(
-            context, who.name, name, alias, move.version, move.expected_revision
-        )
+        packages.move_alias(context, who.name, name, alias, move.version, move.expected_revision)
     )

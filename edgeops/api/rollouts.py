@@ -72,7 +72,11 @@ def show_rollout(request: Request, rollout: str, _: Token = may("read")) -> dict
 
 @router.post("/v1/rollouts/{rollout}/{trigger}")
 def steer(
-    request: Request, rollout: str, trigger: Trigger, steering: Steering, who: Token = may("operate")
+    request: Request,
+    rollout: str,
+    trigger: Trigger,
+    steering: Steering,
+    who: Token = may("operate"),
 ) -> dict[str, Any]:
     """Pause, resume, abort or roll back."""
     context = hub_of(request).context
@@ -87,5 +91,3 @@ def _probation(overrides: dict[str, float]) -> ProbationRules:
             for name, value in overrides.items()
         }
     )
-
-

@@ -92,9 +92,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Served], None]) -> None:
         )
         transport = _transport(options, broker, password)
         token_path, is_new = _first_token(context, options.home)
-        hub = Hub(
-            context, transport, broker=broker, hub_password=password, options=options.hub
-        )
+        hub = Hub(context, transport, broker=broker, hub_password=password, options=options.hub)
         served = Served(
             url=f"http://{_shown(options.http_host)}:{listener.getsockname()[1]}",
             broker=context.broker,

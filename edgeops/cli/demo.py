@@ -14,7 +14,9 @@ from edgeops.cli.output import errors_shown, say, show_table
 
 @click.command()
 @click.option("--devices", default=6, show_default=True, type=click.IntRange(2, 50))
-@click.option("--seed", default=0, show_default=True, help="Draws the data; same seed, same models.")
+@click.option(
+    "--seed", default=0, show_default=True, help="Draws the data; same seed, same models."
+)
 @click.option("--keep", is_flag=True, help="Keep the folder of the run.")
 @click.option("--broker", help="Use this MQTT broker: mqtt://[user:password@]host.")
 @errors_shown

@@ -49,7 +49,8 @@ def _broker_here() -> list[Finding]:
 
     found = find_mosquitto()
     if found is not None:
-        return [Finding(subject="mosquitto", state="ok", what=f"{found.version} ({found.binary})")]
+        version = ".".join(map(str, found.version))
+        return [Finding(subject="mosquitto", state="ok", what=f"{version} ({found.binary})")]
     return [
         Finding(
             subject="mosquitto",
@@ -76,9 +77,7 @@ def _hub(settings: Settings) -> list[Finding]:
             devices = client.devices()
             chain = client.verify_audit()
     except EdgeopsError as error:
-        return [
-            Finding(subject="hub", state="error", what=str(error), next_step=error.next_step)
-        ]
+        return [Finding(subject="hub", state="error", what=str(error), next_step=error.next_step)]
     return [
         _version(seen["version"]),
         _clock(seen["clock_s"]),
@@ -141,6 +140,4 @@ def _devices(devices: list[dict[str, object]]) -> Finding:
             what=f"two agents share one identity: {', '.join(doubles)}",
             next_step="a card was cloned: remove and enroll the device again, one file for each",
         )
-    return Finding(
-        subject="devices", state="ok", what=f"{online} of {len(devices)} devices online"
-    )
+    return Finding(subject="devices", state="ok", what=f"{online} of {len(devices)} devices online")

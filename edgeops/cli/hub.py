@@ -23,7 +23,9 @@ from edgeops.cli.settings import Settings
     show_default=True,
     help="Which broker to manage; iotcore is for development only.",
 )
-@click.option("--mqtt-bind", default="127.0.0.1", show_default=True, help="Managed broker's address.")
+@click.option(
+    "--mqtt-bind", default="127.0.0.1", show_default=True, help="Managed broker's address."
+)
 @click.option("--mqtt-port", default=1883, show_default=True, help="Managed broker's port.")
 @click.option("--advertise", help="Broker address that devices are told, e.g. mqtt://10.0.0.5.")
 @click.option("--bandwidth", help="Most bytes a second of model chunks, e.g. 500k, 2M.")

@@ -30,7 +30,9 @@ from edgeops.domain.errors import InvalidInput
 @click.option("--waive", "waived", multiple=True, metavar="GATE", help="Waive a gate (golden).")
 @click.option("--reason", "reasons", multiple=True, help="Why it is waived; one for each --waive.")
 @click.option("--labels", help="Class names, joined by commas.")
-@click.option("--chunk-size", default="60k", show_default=True, help="Size of a chunk over the air.")
+@click.option(
+    "--chunk-size", default="60k", show_default=True, help="Size of a chunk over the air."
+)
 @click.option("--max-latency-ms", type=float, help="Budget on the device: p95 of one inference.")
 @click.option("--max-memory-mib", type=float, help="Budget on the device: growth of memory.")
 @click.option("--lineage", "lineage", multiple=True, metavar="KEY=VALUE", help="Data, code, run, …")
@@ -52,7 +54,6 @@ def package(settings: Settings, models: tuple[Path, ...], out: Path | None, **gi
     Several files (.tflite, .onnx) become variants of one version: each profile takes the file
     that its runtime runs. The same inputs give the same digest everywhere.
     """
-    from edgeops.packaging.profiles import find_profiles, load_profiles
     from edgeops.packaging.request import PackageRequest
     from edgeops.service.local import make_package
 
@@ -64,7 +65,7 @@ def package(settings: Settings, models: tuple[Path, ...], out: Path | None, **gi
         models=models,
         name=given["name"],
         version=number,
-        profiles=find_profiles(given["profiles"], load_profiles()),
+        profiles=given["profiles"],
         golden=given["golden"],
         min_accuracy=given["min_accuracy"],
         waivers=_waivers(given["waived"], given["reasons"]),

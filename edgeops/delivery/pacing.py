@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+
 class TokenBucket:
     """Says when the next message may be sent so that the rate holds on average.
 

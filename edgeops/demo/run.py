@@ -158,7 +158,7 @@ class Demo:
         kept = self.chunks_of(canary)
         sent = self.chunks_sent()
         self.say(f"  its bitmap vouches for {kept[0]} of {kept[1]} chunks; the hub sent {sent}")
-        if not MIN_CHUNKS <= kept[1] or not 0 < kept[0] < kept[1]:
+        if not kept[1] >= MIN_CHUNKS or not 0 < kept[0] < kept[1]:
             raise DemoFailed(f"the download was not cut in its middle: {kept}")
         self.start_device(canary)
         self.wait("it has fetched the rest", lambda: self.has_fetched(rollout, canary))
@@ -209,9 +209,7 @@ class Demo:
         self.edgeops("doctor")
         counters = self.client().hub()["counters"]
         windows = self.client().telemetry("digits", limit=1000)
-        self.show(
-            "every act is in one verified chain", f"{self.client().verify_audit()['why']}"
-        )
+        self.show("every act is in one verified chain", f"{self.client().verify_audit()['why']}")
         self.show(
             "telemetry is counts, never inputs",
             f"{len(windows)} windows, {sum(w['inferences'] for w in windows)} inferences, "
@@ -322,9 +320,7 @@ class Demo:
         """Run a `device-agent` command; return its standard output."""
         return self.command("device-agent", arguments, exit_code, quiet=False)
 
-    def command(
-        self, name: str, arguments: Sequence[str], exit_code: int, *, quiet: bool
-    ) -> str:
+    def command(self, name: str, arguments: Sequence[str], exit_code: int, *, quiet: bool) -> str:
         """Print and run a command, and check its exit code."""
         self.say(f"$ {name} {self.short(shlex.join(arguments))}")
         done = subprocess.run(
@@ -336,7 +332,7 @@ class Demo:
         )
         for line in () if quiet else (done.stderr + done.stdout).rstrip().splitlines():
             self.say(f"  {self.short(line)}")
-        if done.returncode != exit_code:
+        if done.returncode != exit_code or "Traceback" in done.stderr:
             raise DemoFailed(
                 f"{name} {arguments[0]} ended with {done.returncode}, not {exit_code}",
                 next_step=f"see the output above, and {self.path('logs')}",

@@ -120,11 +120,11 @@ class Hub:
             group.create_task(self._send_chunks())
 
     async def _ensure_broker(self) -> None:
-        if self.broker is None or self.broker.is_alive():
+        if self.broker is None:
             return
-        broker = self.broker
-        await asyncio.to_thread(broker.start)
-        self._accounts_revision = ""
+        if not self.broker.is_alive():
+            await asyncio.to_thread(self.broker.start)
+            self._accounts_revision = ""
         await self._write_accounts()
 
     async def _greet(self) -> None:

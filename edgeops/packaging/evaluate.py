@@ -237,8 +237,15 @@ def _refusal(report: ProbeReport, trial: Trial) -> EdgeopsError:
 
 
 def _check_classes(rows: LabelledRows, scores: TensorSpec, trial: Trial) -> None:
+    if rows.y is None:
+        return
     known = class_count(scores)
-    if rows.y is not None and known and int(rows.y.max()) >= known:
+    if known == 0 and scores.dtype.startswith("float"):
+        raise InvalidGolden(
+            f"output {scores.name!r} of {trial.name} tells no classes apart, so labels say nothing",
+            next_step="leave y out of the golden rows, or name the output with the scores",
+        )
+    if known and int(rows.y.max()) >= known:
         raise InvalidGolden(
             f"golden rows have the class {rows.y.max()}, {trial.name} knows 0 to {known - 1}"
         )

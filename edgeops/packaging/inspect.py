@@ -76,21 +76,21 @@ def format_of(data: bytes, name: str) -> str:
     fields, is_whole = _protobuf_fields(data)
     if {_ONNX_IR_VERSION, _ONNX_GRAPH} <= fields and is_whole:
         return "onnx"
-    if _ONNX_IR_VERSION in fields and _is_cut_onnx(data):
-        raise InvalidModel(
-            f"{name} looks like an ONNX model that is cut off or damaged",
-            next_step="copy or export it again",
-        )
     if fields and is_whole:
         raise InvalidModel(
             f"{name} looks like protobuf, but not ONNX (a TensorFlow graph?)", next_step=_CONVERT
+        )
+    if _is_cut_onnx(data):
+        raise InvalidModel(
+            f"{name} looks like an ONNX model that is cut off or damaged",
+            next_step="copy or export it again",
         )
     raise InvalidModel(f"{name} is neither TFLite nor ONNX", next_step=_CONVERT)
 
 
 def _is_cut_onnx(data: bytes) -> bool:
     # Writers put ir_version first: one byte of tag, one of a version number below 64.
-    return data[:1] == b"\x08" and 0 < data[1] < 64
+    return len(data) > 1 and data[0] == 0x08 and 0 < data[1] < 64
 
 
 def _protobuf_fields(data: bytes) -> tuple[set[int], bool]:

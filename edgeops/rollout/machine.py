@@ -227,9 +227,7 @@ def _run(rollout: Rollout, tick: Tick, now_s: float) -> tuple[Rollout, tuple[Eff
     return done, (*notes, Note(act="rollout.completed", detail={"devices": len(committed)}))
 
 
-def _reason_to_wait(
-    rollout: Rollout, committed: list[Member], tick: Tick, now_s: float
-) -> str:
+def _reason_to_wait(rollout: Rollout, committed: list[Member], tick: Tick, now_s: float) -> str:
     for member in committed:
         why = tick.unhealthy.get(member.device)
         if why is not None:
@@ -300,9 +298,7 @@ def _take_back(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, .
         elif member.state in IN_PROGRESS | CONCLUDED:
             rollout = _with(
                 rollout,
-                replace(
-                    member, state=MemberState.REVERTING, ordered_s=now_s, updated_s=now_s
-                ),
+                replace(member, state=MemberState.REVERTING, ordered_s=now_s, updated_s=now_s),
             )
             effects.append(Revert(device=member.device, previous=member.previous))
     return rollout, tuple(effects)

@@ -57,9 +57,7 @@ def enroll(
     with context.database.begin() as work:
         work.fleet.add(entered)
         _accounts_changed(work)
-        audit.record(
-            work.audit, context.clock(), actor, "device.enroll", device, profile=profile
-        )
+        audit.record(work.audit, context.clock(), actor, "device.enroll", device, profile=profile)
     return Enrolment(
         device=device,
         profile=profile,
@@ -229,9 +227,7 @@ def _accounts_changed(work: Work) -> None:
 
 def _detail(work: Work, known: Device) -> DeviceDetail:
     state = work.fleet.desired_of(known.id)
-    return DeviceDetail(
-        device=known, desired=state, standings=convergence.standings(known, state)
-    )
+    return DeviceDetail(device=known, desired=state, standings=convergence.standings(known, state))
 
 
 def _get(work: Work, name: str) -> Device:

@@ -85,9 +85,7 @@ def _keys(keys: Path) -> Finding:
         root = KeyFolder(keys).root()
         KeyFolder(keys).director()
     except EdgeopsError as error:
-        return Finding(
-            subject="keys", state="error", what=str(error), next_step=error.next_step
-        )
+        return Finding(subject="keys", state="error", what=str(error), next_step=error.next_step)
     return Finding(subject="keys", state="ok", what=f"root version {root.version} in {keys}")
 
 

@@ -37,9 +37,7 @@ def put_blob(context: Context, digest: Digest, data: bytes) -> None:
     context.blobs.put(digest, data)
 
 
-def publish(
-    context: Context, actor: str, manifest_digest: Digest, signature: Signature
-) -> Version:
+def publish(context: Context, actor: str, manifest_digest: Digest, signature: Signature) -> Version:
     """Register a package whose blobs are here: verify, check, enter, record.
 
     Raises:
@@ -185,5 +183,3 @@ def _parse(data: bytes) -> Manifest:
         raise InvalidInput(
             f"not an edge manifest: {error}", next_step="make it with: edgeops package"
         ) from error
-
-

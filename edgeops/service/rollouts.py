@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from device_agent.protocol.ids import DeviceId, ModelName
-
 from device_agent.protocol.messages import Event, Reported
 from edgeops.access import audit
 from edgeops.domain.errors import Conflict, InvalidInput, NotFound
 from edgeops.domain.fleet import DesiredVersion, Device
 from edgeops.domain.rollout import Member, MemberState, Policy, Rollout, RolloutState
 from edgeops.fleet import desired, selector
-
 from edgeops.rollout import machine
-from edgeops.rollout.machine import Ask, Heard, Note, Order, Revert, Tick, Trigger
+from edgeops.rollout.machine import Ask, Heard, Note, Order, Tick, Trigger
 from edgeops.rollout.plan import check_policy, plan_waves
 from edgeops.service import packages
 from edgeops.service.context import HUB_ACTOR, Context
@@ -267,5 +265,3 @@ def _get(work: Work, rollout: str) -> Rollout:
     if found is None:
         raise NotFound(f"there is no rollout {rollout}", next_step="edgeops rollout list")
     return found
-
-

@@ -69,9 +69,7 @@ class FleetStore:
         ).one_or_none()
         if row is None:
             return DesiredState(device=device)
-        return DesiredState(
-            device=device, generation=row.generation, models=_wishes(row.models)
-        )
+        return DesiredState(device=device, generation=row.generation, models=_wishes(row.models))
 
     def put_desired(self, state: DesiredState) -> None:
         """Store a desired state; it counts as unpublished until ``mark_published``."""

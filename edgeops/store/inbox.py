@@ -33,9 +33,7 @@ class InboxStore:
             sa.update(inbox).where(*_key(device, kind)).values(**values)
         )
         if changed.rowcount == 0:
-            self._connection.execute(
-                sa.insert(inbox).values(device=device, kind=kind, **values)
-            )
+            self._connection.execute(sa.insert(inbox).values(device=device, kind=kind, **values))
 
     def add_windows(
         self, device: DeviceId, stream: str, sequence: int, added: Sequence[Window]
@@ -62,9 +60,7 @@ class InboxStore:
         query = sa.select(windows).where(windows.c.model == model)
         if device is not None:
             query = query.where(windows.c.device == device)
-        rows = self._connection.execute(
-            query.order_by(windows.c.ended_s.desc()).limit(limit)
-        ).all()
+        rows = self._connection.execute(query.order_by(windows.c.ended_s.desc()).limit(limit)).all()
         return tuple(
             (DeviceId(row.device), Window.from_fields(Fields(row.document, "window")))
             for row in rows

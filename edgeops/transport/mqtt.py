@@ -117,7 +117,9 @@ class MqttTransport:
         self._client = client
         for each in filters:
             qos = 0 if each.endswith("/need") else 1
-            await client.subscribe(each, **({"options": SubscribeOptions(qos=qos)} if v5 else {"qos": qos}))
+            await client.subscribe(
+                each, **({"options": SubscribeOptions(qos=qos)} if v5 else {"qos": qos})
+            )
 
     def _lost(self, error: aiomqtt.MqttError) -> TransportLost:
         return TransportLost(

@@ -11,9 +11,9 @@ from typing import Final
 
 from edgeops.hub.broker.child import TetheredChild
 from edgeops.hub.broker.errors import BrokerAccountRefused
-from edgeops.trust.passwords import is_password_hash
 from edgeops.hub.broker.port import mqtt_url, require_free
 from edgeops.hub.broker.private_file import make_private_folder, write_private
+from edgeops.trust.passwords import is_password_hash
 
 HUB_USERNAME: Final = "edgeops-hub"
 

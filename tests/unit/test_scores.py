@@ -1,0 +1,54 @@
+"""From an output to a class and a confidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from device_agent.processing.scores import read_scores
+
+
+def test_probabilities_give_the_likeliest_class_and_its_probability() -> None:
+    scores = read_scores(np.array([[0.1, 0.7, 0.2]], np.float32))
+    assert (scores.class_index, scores.confidence, scores.finite) == (1, pytest.approx(0.7), True)
+
+
+def test_logits_give_the_softmax_as_confidence() -> None:
+    scores = read_scores(np.array([[1.0, 3.0, 2.0]], np.float32))
+    assert scores.class_index == 1
+    assert scores.confidence == pytest.approx(np.exp(3) / np.exp([1, 3, 2]).sum())
+
+
+def test_huge_logits_do_not_overflow() -> None:
+    assert read_scores(np.array([[1e30, -1e30]], np.float32)).confidence == 1.0
+
+
+def test_logits_that_happen_to_sum_to_one_are_still_logits() -> None:
+    assert read_scores(np.array([[3.0, -2.0]], np.float32)).confidence == pytest.approx(
+        1 / (1 + np.exp(-5))
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_8_bit_scores_are_probabilities_in_256ths(dtype: str) -> None:
+    shift = 128 if dtype == "int8" else 0
+    scores = read_scores((np.array([[64, 180, 12]]) - shift).astype(dtype))
+    assert (scores.class_index, scores.confidence) == (1, pytest.approx(180 / 256))
+
+
+@pytest.mark.parametrize("label", [np.array([3]), np.array([[3]], np.int32), np.array(3)])
+def test_a_label_is_its_own_class(label: np.ndarray) -> None:
+    scores = read_scores(label)
+    assert (scores.class_index, scores.confidence, scores.finite) == (3, 1.0, True)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_has_no_class_and_is_flagged(bad: float) -> None:
+    scores = read_scores(np.array([[0.5, bad]], np.float32))
+    assert (scores.class_index, scores.confidence, scores.finite) == (None, 0.0, False)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (), (1, 4, 4), (2, 3)])
+def test_an_output_that_is_no_row_of_scores_has_no_class(shape: tuple[int, ...]) -> None:
+    scores = read_scores(np.ones(shape, np.float32))
+    assert (scores.class_index, scores.confidence, scores.finite) == (None, 0.0, True)
