@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.manifest import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def fit_row(x: Any, spec: TensorSpec) -> NDArray[Any]:
@@ -28,6 +29,8 @@ def fit_row(x: Any, spec: TensorSpec) -> NDArray[Any]:
         BadInput: another number of elements, not numbers, or a dtype that would lose its kind
             (float to integer, …); the message says what was expected and what was given.
     """
+    import numpy as np  # here: without any runtime there is no numpy, and nothing to infer
+
     shape, dtype = _row_shape(spec), _dtype(spec.dtype)
     try:
         row = np.asarray(x)
@@ -46,6 +49,8 @@ def fit_row(x: Any, spec: TensorSpec) -> NDArray[Any]:
 
 
 def _cast(row: NDArray[Any], dtype: np.dtype[Any], spec: TensorSpec) -> NDArray[Any]:
+    import numpy as np
+
     cast = row.astype(dtype)
     # Integers wrap around silently: 300 would become 44 in an 8-bit input.
     if dtype.kind in "iu" and not np.array_equal(cast, row):
@@ -60,4 +65,6 @@ def _row_shape(spec: TensorSpec) -> tuple[int, ...]:
 
 @lru_cache(maxsize=64)
 def _dtype(name: str) -> np.dtype[Any]:
+    import numpy as np
+
     return np.dtype(name)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may be from 1, by rounding in half precision or 8 bits."""
-_EIGHT_BITS = 256.0
+_EIGHT_BIT_STEPS = 256.0
+_EIGHT_BIT_SHIFT = {"int8": 128, "uint8": 0}
+"""How the TFLite quantization specification fixes a softmax: scale 1/256, zero point -128 or 0.
+https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,34 +42,29 @@ def read_scores(output: NDArray[Any]) -> Scores:
     Returns:
         Class, confidence, and whether every value is finite.
     """
-    kind = output.dtype.kind
-    if kind in "iub" and output.size == 1:
+    if output.size == 1 and output.dtype.kind in "iub":
         return Scores(class_index=int(output.item()), confidence=1.0, finite=True)
-    finite = kind != "f" or bool(np.isfinite(output).all())
-    if not finite or output.size < 2 or output.ndim < 1 or output.shape[-1] != output.size:
-        return Scores(class_index=None, confidence=0.0, finite=finite)
-    row = _unit(output.reshape(-1))
-    index = int(row.argmax())
-    return Scores(class_index=index, confidence=_confidence(row, index), finite=True)
+    if output.size < 2 or output.shape[-1] != output.size:
+        return Scores(class_index=None, confidence=0.0, finite=_is_finite(output))
+    # Plain floats from here: for the ten or so classes of most models numpy's calls cost more
+    # than the arithmetic does.
+    row: list[float] = output.ravel().tolist()
+    shift = _EIGHT_BIT_SHIFT.get(output.dtype.name)
+    if shift is not None:
+        row = [(value + shift) / _EIGHT_BIT_STEPS for value in row]
+    total = sum(row)  # one NaN or infinity makes it one too
+    if not math.isfinite(total):
+        return Scores(class_index=None, confidence=0.0, finite=False)
+    top = max(row)
+    return Scores(class_index=row.index(top), confidence=_confidence(row, top, total), finite=True)
 
 
-def _unit(row: NDArray[Any]) -> NDArray[Any]:
-    """Undo the 8-bit quantization of a softmax (scale 1/256, zero point -128 or 0).
-
-    The scale is fixed by the TFLite quantization specification for SOFTMAX:
-    https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec
-    """
-    if row.dtype == np.int8:
-        return (row.astype(np.float32) + 128.0) / _EIGHT_BITS
-    if row.dtype == np.uint8:
-        return row.astype(np.float32) / _EIGHT_BITS
-    return row
+def _confidence(row: list[float], top: float, total: float) -> float:
+    if abs(total - 1.0) <= SUM_TOLERANCE and min(row) >= 0:
+        return min(1.0, top)
+    return 1.0 / math.fsum(math.exp(value - top) for value in row)
 
 
-def _confidence(row: NDArray[Any], index: int) -> float:
-    # float64: thousands of half-precision probabilities would not add up to 1.
-    total = float(row.sum(dtype=np.float64))
-    if abs(total - 1.0) <= SUM_TOLERANCE and row.min() >= 0:
-        return min(1.0, float(row[index]))
-    shifted = row.astype(np.float64) - float(row[index])
-    return 1.0 / math.fsum(np.exp(shifted))
+def _is_finite(output: NDArray[Any]) -> bool:
+    # In float64, so that the sum of finite values is finite.
+    return math.isfinite(float(output.sum(dtype="float64")))

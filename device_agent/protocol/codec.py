@@ -51,7 +51,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> dict[str, Any
 
     Raises:
         ProtocolError: too large, too deep, not UTF-8, not an object, a number that is not
-            finite or beyond ±(2^53−1), a key given twice, a lone surrogate.
+            finite or beyond ±(2^53-1), a key given twice, a lone surrogate.
     """
     if len(data) > max_bytes:
         raise ProtocolError(f"document of {len(data)} bytes, more than the {max_bytes} allowed")
@@ -67,7 +67,7 @@ def decode(data: bytes, *, max_bytes: int = MAX_DOCUMENT_BYTES) -> dict[str, Any
         if b"\\u" in data:
             json.dumps(document, ensure_ascii=False).encode("utf-8")
     except UnicodeError as error:
-        raise ProtocolError(f"document is not UTF-8 text: {error.reason}") from error
+        raise ProtocolError(f"document is not UTF-8 text: {error}") from error
     except ValueError as error:
         raise ProtocolError(f"document is not JSON: {error}") from error
     if not isinstance(document, dict):

@@ -63,7 +63,7 @@ class Fields:
         self, key: str, *, max_length: int = MAX_TEXT, pattern: re.Pattern[str] | None = None
     ) -> str:
         """Return a string of at most ``max_length`` characters that matches ``pattern``."""
-        value = self._typed(key, str)
+        value: str = self._typed(key, str)
         if len(value) > max_length:
             raise ProtocolError(f"{self.path}.{key} is longer than {max_length} characters")
         if pattern is not None and not pattern.fullmatch(value):
@@ -72,7 +72,7 @@ class Fields:
 
     def integer(self, key: str, *, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
         """Return an integer in ``minimum..maximum`` (booleans are not integers here)."""
-        value = self._typed(key, int)
+        value: int = self._typed(key, int)
         if not minimum <= value <= maximum:
             raise ProtocolError(f"{self.path}.{key} is {value}, not in {minimum}..{maximum}")
         return value
@@ -144,12 +144,12 @@ class Fields:
     ) -> dict[str, T]:
         """Return ``read`` of each value of the object under ``key``."""
         inner = self.fields(key)
-        names = inner.keys()
+        names = inner.names()
         if len(names) > max_items:
             raise ProtocolError(f"{inner.path} has more than {max_items} keys")
         return {name: read(inner.fields(name)) for name in names}
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Return the keys of this object, sorted, each at most ``MAX_TEXT`` characters."""
         for name in self._document:
             if len(name) > MAX_TEXT:

@@ -247,7 +247,7 @@ class Manifest:
 
 
 def _keys(fields: Fields, key: str) -> list[str]:
-    return fields.fields(key).keys()
+    return fields.fields(key).names()
 
 
 def parse_profile_id(text: str) -> str:

@@ -28,7 +28,7 @@ MAX_SESSION = 2**40
 
 def _named_models(fields: Fields, key: str) -> Fields:
     inner = fields.fields(key)
-    for name in inner.keys():
+    for name in inner.names():
         parse_model_name(name)
     return inner
 
@@ -293,7 +293,7 @@ class Event:
             state=fields.text("state", max_length=32),
             reason=fields.text("reason", max_length=64) if fields.has("reason") else None,
             detail=fields.text("detail", max_length=MAX_DETAIL),
-            evidence={key: evidence.number(key, minimum=-1e15) for key in evidence.keys()},
+            evidence={key: evidence.number(key, minimum=-1e15) for key in evidence.names()},
             at_s=fields.number("at_s"),
         )
 
@@ -431,7 +431,7 @@ class Need:
     ranges: tuple[tuple[int, int], ...]
 
     def to_document(self) -> dict[str, object]:
-        """Return the JSON form; ranges are flat: start, stop, start, stop, …"""
+        """Return the JSON form; ranges are flat: start, stop, start, stop."""
         return {
             "schema_version": SCHEMA_VERSION,
             "device": self.device,

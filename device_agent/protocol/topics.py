@@ -76,7 +76,7 @@ def device_filters(device: DeviceId) -> tuple[str, ...]:
 
 def hub_filters() -> tuple[str, ...]:
     """Return what the hub subscribes to."""
-    return tuple(f"{PREFIX}/u/+/+/{kind}" for kind in UP_KINDS) + (epoch(),)
+    return (*(f"{PREFIX}/u/+/+/{kind}" for kind in UP_KINDS), epoch())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ def parse_up(topic: str) -> UpTopic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownTopic:
-    """A downward topic taken apart: ``kind`` is desired, cmd, ack, repair, blob, root, …"""
+    """A downward topic taken apart: ``kind`` is desired, cmd, ack, repair, blob, root, …."""
 
     kind: str
     blob: Digest | None = None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from device_agent.protocol.manifest import TensorSpec
 
-Array = NDArray[Any]
+if TYPE_CHECKING:  # a device without any runtime has no numpy, and still runs the agent
+    from numpy.typing import NDArray
+
+Array: TypeAlias = "NDArray[Any]"
 
 
 class LoadedModel(Protocol):

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from device_agent.processing.golden import decode_array, encode_array
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
@@ -133,9 +132,7 @@ class ProbeReport:
         document["inputs"] = [spec.to_document() for spec in self.inputs]
         document["outputs"] = [spec.to_document() for spec in self.outputs]
         data = self.outputs_data
-        document["outputs_data"] = (
-            None if data is None else {name: encode_array(value) for name, value in data.items()}
-        )
+        document["outputs_data"] = None if data is None else _encoded(data)
         return encode(document)
 
     @classmethod
@@ -161,11 +158,7 @@ class ProbeReport:
             label_mismatches=fields.integer("label_mismatches"),
             accuracy=_number(fields, "accuracy", 1.0),
             parent_accuracy=_number(fields, "parent_accuracy", 1.0),
-            outputs_data=(
-                fields.mapping("outputs_data", decode_array, max_items=MAX_TENSORS)
-                if fields.has("outputs_data")
-                else None
-            ),
+            outputs_data=_decoded(fields) if fields.has("outputs_data") else None,
         )
 
 
@@ -181,6 +174,19 @@ _MEASURES = (
     "accuracy",
     "parent_accuracy",
 )
+
+
+# Imported on use: the agent reads reports also where there is no numpy, but then without data.
+def _encoded(data: Mapping[str, Array]) -> dict[str, object]:
+    from device_agent.processing.golden import encode_array
+
+    return {name: encode_array(value) for name, value in data.items()}
+
+
+def _decoded(fields: Fields) -> dict[str, Array]:
+    from device_agent.processing.golden import decode_array
+
+    return fields.mapping("outputs_data", decode_array, max_items=MAX_TENSORS)
 
 
 def _number(fields: Fields, key: str, maximum: float) -> float | None:

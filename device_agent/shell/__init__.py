@@ -1,3 +1,1 @@
-"""The agent's hands: one thread that drains one queue, and the files, child processes and
-sockets that the decisions of ``device_agent.core`` need.
-"""
+"""The agent's hands: the loop, and the files, processes and sockets that decisions need."""

@@ -54,8 +54,7 @@ class Acts:
         self._fetching: dict[ModelName, dict[Digest, Download]] = {}
         self._self_tests: dict[ModelName, SelfTest] = {}
         self._activated_s: dict[ModelName, float] = {}
-        Method = Callable[[ModelRecord, Deployment, float], Outcome]
-        self._methods: Mapping[Act, Method] = {
+        self._methods: Mapping[Act, Callable[[ModelRecord, Deployment, float], Outcome]] = {
             Act.CHECK_ORDER: self._check_order,
             Act.FETCH_MANIFEST: self._fetch_manifest,
             Act.FETCH_BLOBS: self._fetch_blobs,
@@ -331,7 +330,9 @@ class Acts:
                 packages.load_into(self._storage, self._host, self._live, record, letter)
                 return True
             except AgentError as error:
-                logger.error("model.not_loaded", extra={"model": record.name, "cause": str(error)})
+                logger.warning(
+                    "model.not_loaded", extra={"model": record.name, "cause": str(error)}
+                )
         self._live.exchange(record.name, None)
         return False
 

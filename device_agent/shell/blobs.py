@@ -54,8 +54,10 @@ class Download(Protocol):
 
 
 class ManifestDownload:
-    """A manifest on its way in: its chunk hashes are not known, so it is kept in memory until
-    the digest of the whole proves it.
+    """A manifest on its way in.
+
+    Its chunk hashes are not known, so it is kept in memory until the digest of the whole
+    proves it.
     """
 
     def __init__(self, storage: Storage, ref: BlobRef) -> None:

@@ -160,7 +160,7 @@ class Link:
             client = self._new_client(session)
             host, port, _ = self._enrolment.address()
             client.connect(host, port, self._limits.keepalive_s, **self._connect_options())
-        except Exception as error:  # the thread must outlive whatever the network or disk says
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever the network or disk says
             return f"{type(error).__name__}: {error}"
         self._client = client
         established: list[bool] = []
@@ -192,7 +192,7 @@ class Link:
     def _connect_options(self) -> dict[str, Any]:
         if self._protocol is MQTTProtocolVersion.MQTTv311:
             return {}
-        properties = Properties(PacketTypes.CONNECT)
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self._limits.session_expiry_s
         return {"clean_start": False, "properties": properties}
 
@@ -214,7 +214,7 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._put(Message(topic=topic, payload=message.payload))
+        self._put(Message(topic=topic, payload=bytes(message.payload)))
 
     def _put(self, item: Any) -> None:
         if self._inbox.qsize() >= self._limits.max_inbox and isinstance(item, Message):

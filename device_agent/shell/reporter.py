@@ -40,8 +40,10 @@ class Reporter:
         self.lost = 0
 
     def deployment_moved(self, deployment: Deployment, evidence: Mapping[str, float]) -> None:
-        """Keep an event for the hub. A full disk loses the event, never the deployment: the
-        reported state carries its outcome too.
+        """Keep an event for the hub.
+
+        A full disk loses the event, never the deployment: the reported state carries its
+        outcome too.
         """
         event = Event(
             model=deployment.model,

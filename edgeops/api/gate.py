@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -45,8 +46,8 @@ def hub_of(request: Request) -> Hub:
     return hub
 
 
-def may(permission: Permission) -> Callable[[Request], Token]:
-    """Return a dependency that gives the token, if its role has the permission."""
+def may(permission: Permission) -> Any:
+    """Return a dependency that gives the request's ``Token``, if its role has the permission."""
 
     def check(request: Request) -> Token:
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
@@ -59,7 +60,7 @@ def may(permission: Permission) -> Callable[[Request], Token]:
         require(token, permission)
         return token
 
-    return Depends(check)  # type: ignore[no-any-return]
+    return Depends(check)
 
 
 def error_document(error: EdgeopsError | AgentError) -> dict[str, dict[str, str]]:
@@ -87,6 +88,3 @@ async def answer_invalid(_request: Request, error: Exception) -> JSONResponse:
     first = details[0] if details else {"loc": (), "msg": str(error)}
     where = ".".join(str(part) for part in first["loc"])
     return JSONResponse(error_document(InvalidInput(f"{where}: {first['msg']}")), status_code=422)
-
-
-Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]

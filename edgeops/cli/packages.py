@@ -48,7 +48,9 @@ from edgeops.domain.errors import InvalidInput
 @output_option
 @click.pass_obj
 @errors_shown
-def package(settings: Settings, models: tuple[Path, ...], out: Path | None, **given: Any) -> None:
+def package(
+    settings: Settings, /, models: tuple[Path, ...], out: Path | None, **given: Any
+) -> None:
     """Evaluate, gate, package and sign MODEL files; publish them if a hub is known.
 
     Several files (.tflite, .onnx) become variants of one version: each profile takes the file

@@ -71,7 +71,7 @@ def rollout() -> None:
 @output_option
 @click.pass_obj
 @errors_shown
-def create(settings: Settings, version: str, output: str, **given: Any) -> None:
+def create(settings: Settings, /, version: str, output: str, **given: Any) -> None:
     """Roll out VERSION (NAME:NUMBER or NAME@ALIAS) to the devices of a selector."""
     begun = settings.client().create_rollout(
         version,

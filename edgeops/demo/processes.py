@@ -31,7 +31,7 @@ class Processes:
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> int:
         """Start a process; return its id."""
         self._logs.mkdir(parents=True, exist_ok=True)
-        with open(self._logs / f"{name}.log", "ab") as log:  # noqa: PTH123 - appended by a child
+        with open(self._logs / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -343,7 +343,7 @@ class Demo:
         """Leave the run's folder out of a line for people."""
         return text.replace(f"{self.options.folder}/", "")
 
-    def wait(self, what: str, ready: Callable[[], T]) -> T:
+    def wait(self, what: str, ready: Callable[[], T | None]) -> T:
         """Wait until ``ready`` gives something true, and return it."""
         end_s = time.monotonic() + WAIT_S
         while True:

@@ -15,7 +15,7 @@ from edgeops.domain.errors import InvalidInput
 Permission = Literal["read", "operate", "publish", "administer"]
 """Look · run rollouts and order devices · publish versions · keys, tokens, enrolment."""
 
-TOKEN_PREFIX = "eo_"
+TOKEN_PREFIX = "eo_"  # noqa: S105 - the beginning of every token, not one
 TOKEN_BYTES = 32
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)

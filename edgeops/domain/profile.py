@@ -100,6 +100,6 @@ def _parse(document: Mapping[str, Any]) -> Profile:
 
 
 def _check_keys(fields: Fields, known: frozenset[str]) -> None:
-    unknown = sorted(set(fields.keys()) - known)
+    unknown = sorted(set(fields.names()) - known)
     if unknown:
         raise ProtocolError(f"{fields.path} has an unknown key {unknown[0][:40]!r}")

@@ -74,7 +74,7 @@ class Descriptor:
         annotations: dict[str, str] = {}
         if fields.has("annotations"):
             inner = fields.fields("annotations")
-            annotations = {key: inner.text(key) for key in inner.keys()[:MAX_ANNOTATIONS]}
+            annotations = {key: inner.text(key) for key in inner.names()[:MAX_ANNOTATIONS]}
         return cls(
             media_type=fields.text("mediaType"),
             digest=fields.digest("digest"),

@@ -24,7 +24,7 @@ class RolloutStore:
         self._connection = connection
 
     def next_id(self) -> str:
-        """Return an id that no rollout has: ``r1``, ``r2``, …"""
+        """Return an id that no rollout has: ``r1``, ``r2`` and so on."""
         count = self._connection.scalar(sa.select(sa.func.count()).select_from(rollouts))
         return f"r{(count or 0) + 1}"
 

@@ -95,7 +95,7 @@ class MqttTransport:
         v5 = self._version is aiomqtt.ProtocolVersion.V5
         properties = None
         if v5:
-            properties = Properties(PacketTypes.CONNECT)
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = SESSION_EXPIRY_S
         client = aiomqtt.Client(
             self._host,

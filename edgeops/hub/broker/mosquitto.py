@@ -33,7 +33,7 @@ START_TIMEOUT_S: Final = 15.0
 
 # A device id: what `%u` in an access rule may become. No wildcard, no slash, no `$`.
 _USERNAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LOOPBACK_OF: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
+_LOOPBACK_OF: Final = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 def config_text(home: Path, port: int, bind: str = "127.0.0.1") -> str:

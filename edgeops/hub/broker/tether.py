@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
             sys.exit(f"cannot tie the broker to its parent: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent_pid:
         sys.exit("the parent died before the broker started")
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - a command that we built
 
 
 if __name__ == "__main__":
