@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Final, Literal
 
@@ -52,9 +53,10 @@ def find_mosquitto(search: Sequence[Path] | None = None) -> FoundMosquitto | Non
     for folder in standard_places() if search is None else search:
         unpacked = folder / "bin" / "mosquitto"
         binary, libraries = (
-            (unpacked, folder / "lib") if unpacked.is_file() else (folder / "mosquitto", None)
+            (unpacked, folder / "lib") if isfile(unpacked) else (folder / "mosquitto", None)
         )
-        version = _version_of(binary, libraries) if binary.is_file() else None
+        # os.path.isfile, unlike Path.is_file, is False for a folder that we may not look into.
+        version = _version_of(binary, libraries) if isfile(binary) else None
         if version is not None:
             return FoundMosquitto(binary=binary, library_path=libraries, version=version)
     return None
@@ -88,7 +90,7 @@ def make_broker(
             "there is no Mosquitto here" + ("" if kind == "mosquitto" else ", and no iotcore"),
             next_step=(
                 "run scripts/fetch_mosquitto (no root needed), or install your system's mosquitto "
-                "package, or pip install iotcore (development only)"
+                "package, or pip install 'edgeops[development-broker]'"
             ),
         )
     if bind not in _LOOPBACK:
