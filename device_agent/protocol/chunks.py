@@ -139,7 +139,9 @@ def missing_ranges(have: Sequence[bool], *, max_ranges: int) -> tuple[tuple[int,
 
 def expand_ranges(ranges: Iterable[tuple[int, int]], count: int) -> list[int]:
     """Return the chunk indices in ``ranges`` that exist in a blob of ``count`` chunks."""
-    indices: set[int] = set()
-    for start, stop in ranges:
-        indices.update(range(max(0, start), min(stop, count)))
-    return sorted(indices)
+    indices: list[int] = []
+    after = 0
+    for start, stop in sorted(ranges):  # each index once, however often the ranges overlap
+        indices.extend(range(max(start, after), min(stop, count)))
+        after = max(after, stop)
+    return indices

@@ -15,13 +15,15 @@ from edgeops.service import access
 
 router = APIRouter()
 
+MAX_DAYS = 36_500
+
 
 class NewToken(BaseModel):
     """A token to be made."""
 
     name: str
     role: str
-    days: float | None = Field(default=None, gt=0)
+    days: float | None = Field(default=None, gt=0, le=MAX_DAYS)
 
 
 @router.get("/healthz", tags=["hub"])

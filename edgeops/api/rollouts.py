@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FiniteFloat
 
 from device_agent.protocol.probation import ProbationRules
 from edgeops.api import views
@@ -29,10 +29,10 @@ class NewRollout(BaseModel):
     steps: list[int] = Field(default=list(DEFAULT.steps))
     max_failures: int = Field(default=DEFAULT.max_failures, ge=0)
     on_failure: str = DEFAULT.on_failure
-    device_timeout_s: float = Field(default=DEFAULT.device_timeout_s, gt=0)
+    device_timeout_s: float = Field(default=DEFAULT.device_timeout_s, gt=0, le=1e7)
     download_timeout_s: float = Field(default=DEFAULT.download_timeout_s, ge=1, le=1e7)
-    bake_s: float = Field(default=DEFAULT.bake_s, ge=0)
-    probation: dict[str, float] = Field(default_factory=dict)
+    bake_s: float = Field(default=DEFAULT.bake_s, ge=0, le=1e7)
+    probation: dict[str, FiniteFloat] = Field(default_factory=dict)
 
 
 class Steering(BaseModel):

@@ -88,7 +88,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Served], None]) -> None:
             director=director,
             root=root,
             root_envelope=envelope,
-            broker=options.advertise or options.broker or (broker.url if broker else ""),
+            broker=options.advertise or _address(options, broker),
         )
         transport = _transport(options, broker, password)
         token_path, is_new = _first_token(context, options.home)
@@ -175,6 +175,14 @@ def _managed(options: ServeOptions) -> Broker:
         options.broker_kind,  # type: ignore[arg-type]  # click gives one of the choices
         bind=options.mqtt_bind,
     )
+
+
+def _address(options: ServeOptions, broker: Broker | None) -> str:
+    """Return the broker's address as devices are told it: without the hub's own account."""
+    if broker is not None:
+        return broker.url
+    scheme, separator, rest = (options.broker or "").partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
 
 
 def _transport(options: ServeOptions, broker: Broker | None, password: str) -> MqttTransport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -19,8 +20,15 @@ from edgeops.cli.output import errors_shown, say, show_table
 )
 @click.option("--keep", is_flag=True, help="Keep the folder of the run.")
 @click.option("--broker", help="Use this MQTT broker: mqtt://[user:password@]host.")
+@click.option(
+    "--broker-kind",
+    type=click.Choice(["auto", "mosquitto", "iotcore"]),
+    default="auto",
+    show_default=True,
+    help="Which broker to manage.",
+)
 @errors_shown
-def demo(devices: int, seed: int, keep: bool, broker: str | None) -> None:
+def demo(devices: int, seed: int, keep: bool, broker: str | None, broker_kind: str) -> None:
     """Bring a model to a small fleet, step by step, by public commands.
 
     Trains three versions of a reader of handwritten digits, starts a hub and devices as real
@@ -32,9 +40,16 @@ def demo(devices: int, seed: int, keep: bool, broker: str | None) -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="edgeops-demo-"))
     started_s = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Processes(folder / "logs") as processes:
-            options = DemoOptions(folder=folder, devices=devices, seed=seed, broker=broker)
+            options = DemoOptions(
+                folder=folder,
+                devices=devices,
+                seed=seed,
+                broker=broker,
+                broker_kind=broker_kind,
+            )
             shown = Demo(options=options, processes=processes, say=click.echo).run()
         click.echo(f"\n── What was shown, in {time.monotonic() - started_s:.0f} s")
         show_table(("WHAT", "EVIDENCE"), [(each.what, each.evidence) for each in shown])

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from device_agent.protocol.ids import parse_device_id
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table, size
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import InvalidInput
@@ -41,13 +42,23 @@ def enroll(
     from edgeops.packaging.profiles import find_profiles, load_profiles
 
     find_profiles([profile], load_profiles())
-    path = out or Path(f"{name}.enrolment.json")
-    if path.exists():
-        raise InvalidInput(f"{path} exists", next_step="choose another file with --out")
-    answer = settings.client().enroll(name, profile, parse_labels(labels))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(answer["enrolment"])
+    path = out or Path(f"{parse_device_id(name)}.enrolment.json")
+    # The file first: a password that cannot be written would be lost, and the name taken.
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise InvalidInput(f"{path} exists", next_step="choose another file with --out") from error
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot write {path}: {error.strerror}", next_step="choose another file with --out"
+        ) from error
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            answer = settings.client().enroll(name, profile, parse_labels(labels))
+            file.write(answer["enrolment"])
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     say(f"enrolled {name} ({profile}); its enrolment is in {path}")
     say(f"on the device: device-agent run --state STATE --enrolment {path.name}")
 

@@ -12,7 +12,13 @@ from edgeops.cli.settings import Settings
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the API.")
-@click.option("--port", default=8080, show_default=True, help="Port of the API.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port of the API; 0 takes a free one.",
+)
 @click.option(
     "--broker", help="Use this MQTT broker instead of a managed one: mqtt[s]://[user:pw@]host."
 )
@@ -26,7 +32,13 @@ from edgeops.cli.settings import Settings
 @click.option(
     "--mqtt-bind", default="127.0.0.1", show_default=True, help="Managed broker's address."
 )
-@click.option("--mqtt-port", default=1883, show_default=True, help="Managed broker's port.")
+@click.option(
+    "--mqtt-port",
+    type=click.IntRange(1, 65535),
+    default=1883,
+    show_default=True,
+    help="Managed broker's port.",
+)
 @click.option("--advertise", help="Broker address that devices are told, e.g. mqtt://10.0.0.5.")
 @click.option("--bandwidth", help="Most bytes a second of model chunks, e.g. 500k, 2M.")
 @click.option("--database", help="Database URL instead of the home folder's SQLite file.")

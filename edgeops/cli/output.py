@@ -26,7 +26,12 @@ EXIT_ROLLED_BACK = 4
 EXIT_TIMEOUT = 5
 EXIT_NOT_TRUSTED = 6
 
-console = Console(highlight=False, soft_wrap=True)
+WIDTH_ELSEWHERE = 140
+"""Columns of a table that goes to a file or a pipe."""
+
+console = Console(
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+)
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -19,6 +19,11 @@ Json = dict[str, Any]
 TIMEOUT_S = 30.0
 UPLOAD_TIMEOUT_S = 600.0
 ENDED = frozenset({"completed", "rolled_back", "aborted"})
+_WITHOUT_BODY: Mapping[int, tuple[type[EdgeopsError], str]] = {
+    401: (errors.NotAuthorized, "the token is missing, unknown, revoked or expired"),
+    403: (errors.Forbidden, "the token's role may not do this"),
+}
+"""What the answer to a HEAD means, which has no body to say it."""
 
 
 class HubUnreachable(EdgeopsError):
@@ -31,12 +36,27 @@ class Client:
     def __init__(
         self, url: str, *, token: str = "", transport: httpx.BaseTransport | None = None
     ) -> None:
-        """Keep address and token; nothing is sent yet."""
+        """Keep address and token; nothing is sent yet.
+
+        Raises:
+            InvalidInput: an address or a token that cannot be one.
+        """
         self.url = url.rstrip("/")
+        if not token.isascii() or not token.isprintable():
+            raise errors.InvalidInput(
+                "the token has characters that no token has",
+                next_step="check --token, EDGEOPS_TOKEN or the home folder's token file",
+            )
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=self.url, headers=headers, timeout=TIMEOUT_S, transport=transport
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url, headers=headers, timeout=TIMEOUT_S, transport=transport
+            )
+        except httpx.InvalidURL as error:
+            raise errors.InvalidInput(
+                f"{self.url!r} is no address: {error}",
+                next_step="write it as http://HOST:PORT",
+            ) from error
 
     # ---- the hub
 
@@ -258,6 +278,9 @@ class Client:
 
 
 def _error_of(response: httpx.Response) -> EdgeopsError:
+    if response.request.method == "HEAD" and response.status_code in _WITHOUT_BODY:
+        kind, cause = _WITHOUT_BODY[response.status_code]
+        return kind(cause, next_step="ask an admin for a token: edgeops token create")
     try:
         body = response.json()["error"]
         kind = getattr(errors, str(body["type"]), EdgeopsError)

@@ -104,7 +104,8 @@ class Demand:
     @property
     def open_chunks(self) -> int:
         """How many chunks are asked for and not yet published."""
-        return sum(len(wanted.chunks) for wanted in self._wanted.values())
+        # A copy: the hub's threads ask while the one that publishes changes it.
+        return sum(len(wanted.chunks) for wanted in list(self._wanted.values()))
 
     def sent(self) -> Mapping[Digest, Sent]:
         """Return what was published, by blob."""

@@ -1,4 +1,4 @@
-"""The demo's processes: started in a session of their own, and all ended, however it ends."""
+"""The demo's processes: in sessions of their own, tied to the demo, and all ended with it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeops.domain.errors import EdgeopsError
+from edgeops.hub.broker import tether
 
 STOP_S = 10.0
 
@@ -29,11 +30,11 @@ class Processes:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> int:
-        """Start a process; return its id."""
+        """Start a process; return its id. Its tether ends it even if the demo is killed."""
         self._logs.mkdir(parents=True, exist_ok=True)
         with open(self._logs / f"{name}.log", "ab") as log:
             process = subprocess.Popen(
-                command,
+                (sys.executable, "-I", "-S", tether.__file__, str(os.getpid()), *command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

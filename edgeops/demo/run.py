@@ -43,6 +43,7 @@ class DemoOptions:
     devices: int = 6
     seed: int = 0
     broker: str | None = None
+    broker_kind: str = "auto"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,13 +157,14 @@ class Demo:
         self.say(f"$ kill -9 {canary}")
         self.wait("its death is known", lambda: not self.client().device(canary)["online"])
         kept = self.chunks_of(canary)
-        sent = self.chunks_sent()
-        self.say(f"  its bitmap vouches for {kept[0]} of {kept[1]} chunks; the hub sent {sent}")
+        sent, sent_bytes = self.sent()
+        self.say(f"  its bitmap vouches for {kept[0]} of {kept[1]} chunks")
+        self.say(f"  the hub has sent {sent} chunks, {sent_bytes} bytes")
         if not kept[1] >= MIN_CHUNKS or not 0 < kept[0] < kept[1]:
             raise DemoFailed(f"the download was not cut in its middle: {kept}")
         self.start_device(canary)
         self.wait("it has fetched the rest", lambda: self.has_fetched(rollout, canary))
-        self.check_resumed(canary, kept, self.chunks_sent() - sent)
+        self.check_resumed(canary, kept, sent, sent_bytes)
         self.edgeops("rollout", "watch", rollout, "--timeout", "150")
 
     def stop_nonsense(self) -> None:
@@ -276,7 +278,7 @@ class Demo:
             *(
                 ("--broker", self.options.broker)
                 if self.options.broker
-                else ("--mqtt-port", str(self.mqtt_port))
+                else ("--mqtt-port", str(self.mqtt_port), "--broker-kind", self.options.broker_kind)
             ),
         )
         self.say(f"$ {shlex.join(command)} &")
@@ -309,7 +311,6 @@ class Demo:
             "EDGEOPS_HOME": str(self.path("home")),
             "EDGEOPS_HUB": f"http://127.0.0.1:{self.port}",
             "PYTHONUNBUFFERED": "1",
-            "COLUMNS": "110",
         }
 
     def edgeops(self, *arguments: str, exit_code: int = 0, quiet: bool = False) -> str:
@@ -392,8 +393,8 @@ class Demo:
         deployment = json.loads(done.stdout)["models"].get("digits", {}).get("deployment") or {}
         return deployment.get("chunks_have", 0), deployment.get("chunks_total", 0)
 
-    def chunks_sent(self) -> int:
-        """How many chunks of version 2's blobs the hub has published so far."""
+    def sent(self) -> tuple[int, int]:
+        """Return chunks and bytes of version 2's blobs that the hub has published so far."""
         manifest = self.client().version("digits:2")["manifest"]
         digests = {
             variant[blob]["digest"]
@@ -401,7 +402,8 @@ class Demo:
             for blob in ("artifact", "golden")
         }
         sent = self.client().delivery()
-        return sum(sent[digest]["chunks"] for digest in digests if digest in sent)
+        blobs = [sent[digest] for digest in digests if digest in sent]
+        return sum(each["chunks"] for each in blobs), sum(each["bytes"] for each in blobs)
 
     def has_fetched(self, rollout: str, canary: str) -> bool:
         """Whether the canary is past its download."""
@@ -410,14 +412,19 @@ class Demo:
         )
         return member["device_state"] in ("self_test", "activate", "probation", "committed")
 
-    def check_resumed(self, canary: str, kept: tuple[int, int], sent_after: int) -> None:
-        """Show by the counters that the canary fetched only what was missing."""
-        missing = kept[1] - kept[0]
-        if sent_after > missing + IN_FLIGHT:
-            raise DemoFailed(f"{sent_after} chunks were sent after the cut, {missing} were missing")
+    def check_resumed(
+        self, canary: str, kept: tuple[int, int], chunks_before: int, bytes_before: int
+    ) -> None:
+        """Show by the hub's counters that the canary fetched only what was missing."""
+        chunks, size = self.sent()
+        missing, after = kept[1] - kept[0], chunks - chunks_before
+        self.say(f"  since then the hub has sent {after} chunks, {size - bytes_before} bytes")
+        if after > missing + IN_FLIGHT:
+            raise DemoFailed(f"{after} chunks were sent after the cut, {missing} were missing")
         self.show(
             "a power cut in a download costs little",
-            f"{canary} kept {kept[0]} of {kept[1]} chunks; after the cut {sent_after} were sent",
+            f"{canary} kept {kept[0]} of {kept[1]} chunks; after the cut {after} were sent, "
+            f"{size - bytes_before} bytes",
         )
 
     def show(self, what: str, evidence: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,12 @@ class Evaluation:
         outputs: its outputs.
         scores: the output that holds the scores.
         tolerance: largest absolute difference to the golden answers that devices may show.
+        memory_mib: growth of resident memory by loading and one run.
+        latency_ms_p95: on this machine, not on the device.
         golden: the golden document, None without golden rows.
         golden_accuracy: share of the kept golden rows answered right, None without labels.
         accuracy: share of all evaluated rows answered right, None without labels.
         rows: how many rows were evaluated.
-        memory_mib: growth of resident memory by loading and one run.
-        latency_ms_p95: on this machine, not on the device.
     """
 
     runtime: str
@@ -64,12 +64,12 @@ class Evaluation:
     outputs: tuple[TensorSpec, ...]
     scores: str
     tolerance: float
-    golden: bytes | None
-    golden_accuracy: float | None
-    accuracy: float | None
-    rows: int
     memory_mib: float
     latency_ms_p95: float
+    golden: bytes | None = None
+    golden_accuracy: float | None = None
+    accuracy: float | None = None
+    rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,43 +99,34 @@ def evaluate(
         InvalidGolden: the rows do not fit it, or have classes that it does not know.
         InvalidInput: there is no output of that name.
     """
-    described = _probe(trial, None, scores="")
-    if len(described.inputs) != 1:
-        names = ", ".join(spec.name for spec in described.inputs)
-        raise InvalidModel(f"{trial.name} has {len(described.inputs)} inputs ({names}), not one")
+    described = _describe(trial)
     chosen = choose_scores(described.outputs, scores)
-    shared: dict[str, Any] = {
-        "runtime": trial.runtime,
-        "inputs": described.inputs,
-        "outputs": described.outputs,
-        "scores": chosen.name,
-        "memory_mib": described.memory_mib,
-    }
+    found = Evaluation(
+        runtime=trial.runtime,
+        inputs=described.inputs,
+        outputs=described.outputs,
+        scores=chosen.name,
+        tolerance=TOLERANCE[trial.runtime] if tolerance is None else tolerance,
+        memory_mib=described.memory_mib,
+        latency_ms_p95=described.latency_ms_p95,
+    )
     if rows is None:
-        return Evaluation(
-            **shared,
-            tolerance=tolerance if tolerance is not None else TOLERANCE[trial.runtime],
-            golden=None,
-            golden_accuracy=None,
-            accuracy=None,
-            rows=0,
-            latency_ms_p95=described.latency_ms_p95,
-        )
+        return found
     _check_classes(rows, chosen, trial)
     answers = _answer(trial, rows, described)
-    accuracy = _accuracy(answers[chosen.name], rows)
-    numbers = kept_numbers(len(rows.x), _row_bytes(rows, described))
-    kept, expected = rows.at(numbers), {name: each[numbers] for name, each in answers.items()}
-    allowed = tolerance if tolerance is not None else _tolerance(expected, trial.runtime)
-    document = _encoded(GoldenRows(x=kept.x, labels=kept.y, expected=expected))
+    kept = kept_numbers(len(rows.x), _row_bytes(rows, described))
+    expected = {name: each[kept] for name, each in answers.items()}
+    allowed = _tolerance(expected, trial.runtime) if tolerance is None else tolerance
+    golden = rows.at(kept)
+    document = _encoded(GoldenRows(x=golden.x, labels=golden.y, expected=expected))
     repeated = _probe(trial, document, scores=chosen.name)
     _check_same(repeated, allowed, trial)
-    return Evaluation(
-        **shared,
+    return replace(
+        found,
         tolerance=allowed,
         golden=document,
         golden_accuracy=repeated.accuracy,
-        accuracy=accuracy,
+        accuracy=_accuracy(answers[chosen.name], rows),
         rows=len(rows.x),
         latency_ms_p95=repeated.latency_ms_p95,
     )
@@ -167,6 +158,14 @@ def class_count(scores: TensorSpec) -> int | None:
     if not is_row or len(scores.shape) != 2 or scores.shape[1] in (0, 1):
         return 0
     return scores.shape[1] if scores.shape[1] > 0 else None
+
+
+def _describe(trial: Trial) -> ProbeReport:
+    described = _probe(trial, None, scores="")
+    if len(described.inputs) != 1:
+        names = ", ".join(spec.name for spec in described.inputs)
+        raise InvalidModel(f"{trial.name} has {len(described.inputs)} inputs ({names}), not one")
+    return described
 
 
 def _row_bytes(rows: LabelledRows, model: ProbeReport) -> int:

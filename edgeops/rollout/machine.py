@@ -56,6 +56,9 @@ TRANSITIONS: Mapping[tuple[RolloutState, Trigger], RolloutState] = {
     (RolloutState.ABORTED, Trigger.ROLL_BACK): RolloutState.ROLLING_BACK,
 }
 
+ASKED_BY_PEOPLE = (Trigger.PAUSE, Trigger.RESUME, Trigger.ABORT, Trigger.ROLL_BACK)
+"""What a person may ask for; the other triggers are the machine's own."""
+
 FINAL = frozenset({RolloutState.COMPLETED, RolloutState.ROLLED_BACK, RolloutState.ABORTED})
 
 
@@ -146,7 +149,7 @@ def step(rollout: Rollout, event: Event, now_s: float) -> tuple[Rollout, tuple[E
 def _move(rollout: Rollout, trigger: Trigger, why: str) -> Rollout:
     following = TRANSITIONS.get((rollout.state, trigger))
     if following is None:
-        allowed = [each.value for state, each in TRANSITIONS if state is rollout.state]
+        allowed = [each for each in ASKED_BY_PEOPLE if (rollout.state, each) in TRANSITIONS]
         raise Conflict(
             f"rollout {rollout.id} is {rollout.state}: it cannot {trigger}",
             next_step=f"possible now: {', '.join(allowed)}" if allowed else "it has ended",
@@ -269,7 +272,10 @@ def _stop(
         f"({rollout.policy.max_failures} tolerated); {first.device}: {first.reason or first.state}"
     )
     if rollout.policy.on_failure == "pause":
-        return _move(rollout, Trigger.HELD, why), (Note(act="rollout.pause", detail={"why": why}),)
+        # Who resumes has seen these failures: only further ones hold the rollout again.
+        tolerant = replace(rollout.policy, max_failures=len(failed))
+        held = _move(replace(rollout, policy=tolerant), Trigger.HELD, why)
+        return held, (Note(act="rollout.pause", detail={"why": why}),)
     stopped = _move(rollout, Trigger.HARMED, why)
     rolled, effects = _take_back(stopped, now_s)
     return rolled, (Note(act="rollout.rollback", detail={"why": why}), *effects)

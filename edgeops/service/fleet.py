@@ -42,7 +42,7 @@ def enroll(
     """Enter a device and return what it needs to start; its password exists nowhere else.
 
     Raises:
-        InvalidInput: a name or profile that cannot be.
+        InvalidInput: a name, profile or label that cannot be.
         Conflict: the name is taken.
     """
     device = _device_id(name)
@@ -52,7 +52,7 @@ def enroll(
         profile=_profile(profile),
         enrolled_s=context.clock(),
         password_hash=hash_password(password),
-        labels={key: value for key, value in labels.items() if value},
+        labels=_labels(labels),
     )
     with context.database.begin() as work:
         work.fleet.add(entered)
@@ -157,11 +157,17 @@ def _reconcile(work: Work, name: DeviceId, report: Reported) -> None:
 
 
 def desired_documents(context: Context, *, limit: int) -> list[tuple[DeviceId, int, bytes]]:
-    """Return device, generation and signed document of the desired states to publish."""
+    """Return device, generation and signed document of the desired states to publish.
+
+    The document of a device that was removed is empty: the broker forgets what it retained.
+    """
     documents = []
     with context.database.read() as work:
         for name in work.fleet.unpublished(limit=limit):
             state = work.fleet.desired_of(name)
+            if work.fleet.get(name) is None:
+                documents.append((name, state.generation, b""))
+                continue
             versions = {
                 model: next(
                     each for each in work.registry.versions(model) if each.number == wish.number
@@ -235,6 +241,11 @@ def _get(work: Work, name: str) -> Device:
     if known is None:
         raise NotFound(f"there is no device {name}", next_step="edgeops devices list")
     return known
+
+
+def _labels(labels: Mapping[str, str]) -> dict[str, str]:
+    parsed = parse_labels(tuple(f"{key}={value}" for key, value in labels.items()))
+    return {key: value for key, value in parsed.items() if value}
 
 
 def _device_id(text: str) -> DeviceId:

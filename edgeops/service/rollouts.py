@@ -135,7 +135,11 @@ def device_reported(context: Context, work: Work, name: DeviceId, report: Report
     for rollout in work.rollouts.in_states(*ACTIVE):
         model = report.models.get(rollout.model)
         deployment = model.deployment if model else None
-        ours = deployment is not None and deployment.rollout == rollout.id
+        ours = (
+            deployment is not None
+            and deployment.rollout == rollout.id
+            and deployment.version == rollout.number
+        )
         heard = Heard(
             device=name,
             device_state=deployment.state if deployment is not None and ours else "",
@@ -149,7 +153,7 @@ def device_reported(context: Context, work: Work, name: DeviceId, report: Report
 def device_event(context: Context, work: Work, name: DeviceId, event: Event) -> None:
     """Tell a rollout what an event of its own says; it carries the measured numbers."""
     rollout = work.rollouts.get(event.rollout)
-    if rollout is None or rollout.model != event.model:
+    if rollout is None or (rollout.model, rollout.number) != (event.model, event.version):
         return
     heard = Heard(
         device=name,
@@ -232,7 +236,10 @@ def _previous(work: Work, name: DeviceId, model: ModelName) -> int | None:
     device = work.fleet.get(name)
     reported = device.reported.models.get(model) if device and device.reported else None
     if reported and reported.active:
-        return reported.active.version
+        # Only what the registry has can be asked for again; a device may report anything.
+        known = {(each.number, each.digest) for each in work.registry.versions(model)}
+        active = reported.active
+        return active.version if (active.version, active.digest) in known else None
     wish = work.fleet.desired_of(name).models.get(model)
     return wish.number if wish else None
 

@@ -45,8 +45,14 @@ class FleetStore:
         )
 
     def remove(self, device: DeviceId) -> bool:
-        """Forget a device and what was desired of it; False if there is none."""
-        self._connection.execute(sa.delete(desired).where(desired.c.device == device))
+        """Forget a device and what was desired of it; False if there is none.
+
+        The generation is kept and grows: the broker still retains the last desired state, and
+        a device that is enrolled under this name again may have obeyed it.
+        """
+        state = self.desired_of(device)
+        if state.generation:
+            self.put_desired(DesiredState(device=device, generation=state.generation + 1))
         gone = self._connection.execute(sa.delete(devices).where(devices.c.id == device))
         return bool(gone.rowcount)
 

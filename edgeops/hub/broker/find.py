@@ -90,7 +90,7 @@ def make_broker(
             "there is no Mosquitto here" + ("" if kind == "mosquitto" else ", and no iotcore"),
             next_step=(
                 "run scripts/fetch_mosquitto (no root needed), or install your system's mosquitto "
-                "package, or pip install 'edgeops[development-broker]'"
+                "package, or pip install iotcore (development only)"
             ),
         )
     if bind not in _LOOPBACK:

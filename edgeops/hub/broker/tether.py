@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-# From linux/prctl.h. SIGTERM and not SIGKILL: the broker then saves its state.
+# From linux/prctl.h. SIGTERM and not SIGKILL: the child then saves its state.
 PR_SET_PDEATHSIG = 1
 
 
@@ -23,9 +23,9 @@ def main(arguments: list[str]) -> None:
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM)) != 0:
-            sys.exit(f"cannot tie the broker to its parent: {os.strerror(ctypes.get_errno())}")
+            sys.exit(f"cannot tie this process to its parent: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent_pid:
-        sys.exit("the parent died before the broker started")
+        sys.exit("the parent died before its child started")
     os.execv(command[0], command)  # noqa: S606 - a command that we built
 
 

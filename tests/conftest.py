@@ -1,0 +1,46 @@
+"""The suite's own rules: what may be skipped is listed and reviewed in ``tests/skips.txt``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+LISTED = Path(__file__).with_name("skips.txt")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Print every skip with its reason, and those that nobody has reviewed."""
+    skipped = _skips(terminalreporter)
+    if not skipped:
+        return
+    terminalreporter.section("skipped")
+    for name, reason in skipped:
+        mark = "" if reason in _reviewed() else "  (not in tests/skips.txt)"
+        terminalreporter.line(f"{name}: {reason}{mark}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI, fail on a skip that is not in the reviewed list."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") != "true" or reporter is None:
+        return
+    if any(reason not in _reviewed() for _, reason in _skips(reporter)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skips(reporter: pytest.TerminalReporter) -> list[tuple[str, str]]:
+    found = []
+    for report in reporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        found.append((report.nodeid, reason.removeprefix("Skipped: ")))
+    return found
+
+
+def _reviewed() -> set[str]:
+    lines = LISTED.read_text().splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
