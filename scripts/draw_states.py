@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Draw the state tables as Mermaid diagrams, between markers in ``docs/architecture.md``.
 
 Run ``scripts/draw_states.py`` after a change of a table; ``--check`` only tells whether the
@@ -18,9 +19,7 @@ from edgeops.rollout import machine
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 
 
-def draw(
-    first: Enum, table: Mapping[tuple[Enum, Enum], Enum], final: Collection[Enum]
-) -> str:
+def draw(first: Enum, table: Mapping[tuple[Enum, Enum], Enum], final: Collection[Enum]) -> str:
     """Return a table as a Mermaid state diagram; one arrow for all events between two states."""
     arrows: dict[tuple[Enum, Enum], list[str]] = {}
     for (state, event), following in table.items():
@@ -49,12 +48,12 @@ def updated(text: str) -> str:
         ValueError: a marker is missing.
     """
     for name, diagram in diagrams().items():
-        begin, end = f"<!-- states: {name} -->\n", f"\n<!-- end of states: {name} -->"
+        begin, end = f"<!-- states: {name} -->\n", f"<!-- end of states: {name} -->"
         head, _, rest = text.partition(begin)
-        old, found, tail = rest.partition(end)
+        _, found, tail = rest.partition(end)
         if not found:
-            raise ValueError(f"{DOCUMENT} has no markers for the states of {name}: {old[:40]!r}")
-        text = head + begin + diagram + end + tail
+            raise ValueError(f"{DOCUMENT} has no markers for the states of {name}")
+        text = head + begin + diagram + "\n" + end + tail
     return text
 
 

@@ -148,5 +148,5 @@ def _read_quarantine(items: object) -> dict[Digest, Reason]:
         raise ProtocolError("record.quarantine is not a short array")
     try:
         return {parse_digest(digest): Reason(reason) for digest, reason in items}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ProtocolError) as error:
         raise ProtocolError(f"record.quarantine: {error}") from error

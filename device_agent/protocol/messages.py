@@ -361,12 +361,15 @@ class Window:
 class Numbered:
     """An outbox item on the wire: its stream, its sequence number, and what it carries.
 
-    ``body`` is an ``Event`` (topic ``event``) or windows (topic ``telemetry``).
+    ``oldest`` is the lowest number that the device still holds: what is below was acknowledged,
+    even if the hub (restored from a copy) does not remember. ``body`` is an ``Event`` (topic
+    ``event``) or windows (topic ``telemetry``).
     """
 
     device: DeviceId
     stream: str
     sequence: int
+    oldest: int
     body: Event | tuple[Window, ...]
 
     def to_document(self) -> dict[str, object]:
@@ -376,6 +379,7 @@ class Numbered:
             "device": self.device,
             "stream": self.stream,
             "sequence": self.sequence,
+            "oldest": self.oldest,
         }
         if isinstance(self.body, Event):
             return {**head, "event": self.body.to_document()}
@@ -395,6 +399,7 @@ class Numbered:
             device=fields.device("device"),
             stream=fields.text("stream", max_length=64),
             sequence=fields.integer("sequence", minimum=1),
+            oldest=fields.integer("oldest", minimum=1),
             body=body,
         )
 

@@ -192,6 +192,10 @@ class Acts:
         self, record: ModelRecord, deployment: Deployment, now_s: float
     ) -> Happened | None:
         downloads = self._fetching.get(deployment.model, {})
+        for digest in downloads:
+            failed = self._fetcher.failure_of(digest)
+            if failed is not None:
+                raise failed
         return DONE if all(all(each.have) for each in downloads.values()) else None
 
     def _verify_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
@@ -306,10 +310,10 @@ class Acts:
         other = _other(deployment.slot)
         fallback = record.slots.get(other)
         target = other if fallback is not None and fallback.committed else None
-        journal.write_pointer(self._storage, record.name, target)
-        serving = self._live.get(record.name)
-        if fallback is None or serving is None or serving.digest != fallback.manifest.digest:
+        # What was refused stops answering first, even if the disk then refuses the pointer.
+        if fallback is None or not self.serves(record.name, fallback.manifest.digest):
             self.bring_up(record, target)
+        journal.write_pointer(self._storage, record.name, target)
         if not record.is_known_good(deployment.digest):
             record = record.with_slot(deployment.slot, None)
         return record, DONE
@@ -336,6 +340,11 @@ class Acts:
         self._live.exchange(record.name, None)
         return False
 
+    def serves(self, name: ModelName, digest: Digest) -> bool:
+        """Tell whether this package is what answers now."""
+        model = self._live.get(name)
+        return model is not None and model.digest == digest
+
     def save_counts(self, name: ModelName) -> None:
         """Keep the counts of the live model of that name."""
         model = self._live.get(name)
@@ -347,9 +356,9 @@ class Acts:
         self, deployment: Deployment, downloads: Sequence[Download], now_s: float
     ) -> None:
         self._stop_fetching(deployment.model)
-        self._fetching[deployment.model] = {each.ref.digest: each for each in downloads}
-        for each in downloads:
-            self._fetcher.start(each, now_s)
+        self._fetching[deployment.model] = {
+            each.ref.digest: self._fetcher.start(each, now_s) for each in downloads
+        }
 
     def _stop_fetching(self, name: ModelName, *, flush_at_s: float | None = None) -> list[Digest]:
         downloads = self._fetching.pop(name, {})

@@ -21,7 +21,8 @@ class CommandLog:
             remembered = json.loads(storage.read(COMMANDS_PATH) or b"[]")
         except ValueError:
             remembered = []
-        self._begun = [each for each in remembered if isinstance(each, str)]
+        known = remembered if isinstance(remembered, list) else []
+        self._begun = [each for each in known if isinstance(each, str)]
 
     def begin(self, command: Command, wall_s: float) -> bool:
         """Tell whether to execute a command now; once True, never again for this id."""

@@ -95,12 +95,21 @@ class Deployer:
         record = self.records.get(name)
         return letter if record is not None and letter in record.slots else None
 
+    def serving_slot(self, name: ModelName) -> str | None:
+        """Return the active slot if its package answers: a damaged one is no active version."""
+        letter = self.active_slot(name)
+        if letter is None or not self._acts.serves(
+            name, self.records[name].slots[letter].manifest.digest
+        ):
+            return None
+        return letter
+
     def active_digests(self) -> dict[ModelName, Digest]:
-        """Return the package that each pointer names."""
+        """Return the package that each pointer names and that answers."""
         return {
             name: record.slots[letter].manifest.digest
             for name, record in self.records.items()
-            if (letter := self.active_slot(name)) is not None
+            if (letter := self.serving_slot(name)) is not None
         }
 
     def _plan(self, now_s: float) -> None:
@@ -205,8 +214,14 @@ class Deployer:
         if letter is None or self._acts.bring_up(record, letter):
             return
         other = next(each for each in SLOTS if each != letter)
-        if self._acts.bring_up(record, other):
+        slot = record.slots.get(other)
+        # A slot that was never committed holds what the self-test or probation refused.
+        if slot is None or not slot.committed or not self._acts.bring_up(record, other):
+            return
+        try:
             journal.write_pointer(self._storage, record.name, other)
+        except StorageFailed as error:
+            logger.warning("pointer.failed", extra={"cause": str(error)})
 
 
 def _state(record: ModelRecord) -> State:

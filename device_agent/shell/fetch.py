@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import Chunk, missing_ranges
+from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.ids import DeviceId, Digest
 from device_agent.protocol.messages import MAX_RANGES, Need
 from device_agent.shell.blobs import Download
@@ -34,6 +35,8 @@ class _Fetch:
     download: Download
     ask_at_s: float
     wait_s: float
+    users: int = 1
+    failed: StorageFailed | None = None
 
 
 class Fetcher:
@@ -58,19 +61,33 @@ class Fetcher:
         self._limits = limits or FetchLimits()
         self._fetches: dict[Digest, _Fetch] = {}
 
-    def start(self, download: Download, now_s: float) -> None:
-        """Begin (or go on) with a download."""
+    def start(self, download: Download, now_s: float) -> Download:
+        """Begin a download, or join the one that runs: two models may need the same blob.
+
+        Returns:
+            The download that runs.
+        """
         digest = download.ref.digest
+        running = self._fetches.get(digest)
+        if running is not None:
+            running.users += 1
+            return running.download
         self._subscribe(topics.blob(digest))
         self._fetches[digest] = _Fetch(
             download=download,
             ask_at_s=now_s + self._chance.uniform(0, self._limits.first_need_s),
             wait_s=self._limits.silence_s,
         )
+        return download
 
     def stop(self, digest: Digest) -> None:
-        """End a download; what it fetched stays on the disk."""
-        if self._fetches.pop(digest, None) is not None:
+        """Leave a download; it ends with its last user. What it fetched stays on the disk."""
+        fetch = self._fetches.get(digest)
+        if fetch is None:
+            return
+        fetch.users -= 1
+        if not fetch.users:
+            del self._fetches[digest]
             self._unsubscribe(topics.blob(digest))
 
     def reconnected(self, *, session_present: bool, now_s: float) -> None:
@@ -82,30 +99,39 @@ class Fetcher:
             fetch.wait_s = self._limits.silence_s
 
     def accept(self, digest: Digest, chunk: Chunk, now_s: float) -> bool:
-        """Give a chunk to its download; False if nobody here wants it."""
+        """Give a chunk to its download; False if nobody here wants it.
+
+        Raises:
+            StorageFailed: the disk refuses it; ``failure_of`` tells it to the deployment too.
+        """
         fetch = self._fetches.get(digest)
-        if fetch is None or not fetch.download.accept(chunk, now_s):
+        if fetch is None:
             return False
+        try:
+            if not fetch.download.accept(chunk, now_s):
+                return False
+        except StorageFailed as error:
+            fetch.failed = error
+            raise
         fetch.wait_s = self._limits.silence_s
         fetch.ask_at_s = now_s + self._jittered(fetch.wait_s)
         return True
 
-    def is_complete(self, digest: Digest) -> bool:
-        """Tell whether a running download has all its chunks."""
+    def failure_of(self, digest: Digest) -> StorageFailed | None:
+        """Return what the disk said when it refused a piece of a running download."""
         fetch = self._fetches.get(digest)
-        return fetch is not None and all(fetch.download.have)
-
-    def download_of(self, digest: Digest) -> Download | None:
-        """Return a running download."""
-        fetch = self._fetches.get(digest)
-        return fetch.download if fetch else None
+        return fetch.failed if fetch else None
 
     def ask(self, now_s: float) -> None:
         """Publish the needs that are due."""
         for fetch in self._fetches.values():
             if now_s < fetch.ask_at_s or all(fetch.download.have):
                 continue
-            fetch.download.flush(now_s)
+            try:
+                fetch.download.flush(now_s)
+            except StorageFailed as error:
+                fetch.failed = error
+                continue
             need = Need(
                 device=self._device,
                 blob=fetch.download.ref,

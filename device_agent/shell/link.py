@@ -72,6 +72,30 @@ class Will(Protocol):
         ...
 
 
+class LinkLike(Protocol):
+    """What the loop needs of a link. A fake that records is used in tests."""
+
+    def start(self) -> None:
+        """Begin to connect; ``Connected`` in the inbox tells when."""
+        ...
+
+    def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Say farewell if connected, and end."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+        """Hand a message over; False when there is no connection."""
+        ...
+
+    def subscribe(self, filters: Sequence[str], *, qos: int = 1) -> None:
+        """Subscribe, if connected."""
+        ...
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe, if connected."""
+        ...
+
+
 class Link:
     """A connection that comes back. ``publish`` and ``subscribe`` never block or raise."""
 

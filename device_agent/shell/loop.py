@@ -31,12 +31,19 @@ from device_agent.shell.commands import CommandLog
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.fetch import Fetcher, FetchLimits
 from device_agent.shell.identity import next_session
-from device_agent.shell.link import Connected, Disconnected, Link, LinkLimits, Message
+from device_agent.shell.link import (
+    Connected,
+    Disconnected,
+    Link,
+    LinkLike,
+    LinkLimits,
+    Message,
+)
 from device_agent.shell.live import LiveModels
 from device_agent.shell.outbox import Outbox
 from device_agent.shell.packages import Host
 from device_agent.shell.reporter import Reporter, reported_model
-from device_agent.shell.storage import FolderStorage
+from device_agent.shell.storage import FolderStorage, Storage
 from device_agent.shell.trust import Trust
 
 logger = logging.getLogger(__name__)
@@ -75,8 +82,19 @@ class AgentLoop:
         *,
         options: AgentOptions | None = None,
         chance: random.Random | None = None,
+        link: LinkLike | None = None,
+        storage: Storage | None = None,
     ) -> None:
         """Open the state folder and bring the models up; ``run`` begins to talk.
+
+        Args:
+            root: the state folder.
+            enrolment: who this device is, and whom it trusts.
+            live: the models that answer.
+            options: intervals and bounds.
+            chance: for jitter.
+            link: instead of a connection to the enrolment's broker.
+            storage: instead of the state folder itself, which it must stand for.
 
         Raises:
             AgentError: the folder cannot be used, or its root of trust is not trusted.
@@ -92,14 +110,14 @@ class AgentLoop:
         self._changed = True
         self._state_due_s = self._window_due_s = 0.0
         self._window_started_s = time.time()
-        self._storage = FolderStorage(root)
+        self._storage: Storage = storage or FolderStorage(root)
         self._stopping = threading.Event()
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
         self._trust = Trust(self._storage, enrolment.root)
         self._commands = CommandLog(self._storage)
         self._outbox = Outbox(root / "outbox.sqlite")
         self._reporter = Reporter(self._device, self._outbox)
-        self._link = Link(
+        self._link: LinkLike = link or Link(
             enrolment,
             self._inbox,
             will=self._will,
@@ -177,7 +195,7 @@ class AgentLoop:
         if isinstance(item, Message):
             self._on_message(item)
         elif isinstance(item, Connected):
-            self._on_connected(item)
+            self._guarded(lambda: self._on_connected(item))
         elif isinstance(item, Disconnected):
             self.counters["link.disconnected"] += 1
             self._session = 0
@@ -255,20 +273,27 @@ class AgentLoop:
 
     def _on_time(self) -> None:
         now_s = time.monotonic()
+        self._guarded(lambda: self._deployer.tick(now_s))
+        self._guarded(lambda: self._fetcher.ask(now_s))
+        if now_s >= self._window_due_s:
+            self._window_due_s = now_s + self.options.telemetry_interval_s
+            self._guarded(self._close_windows)
+        if self._session:
+            self._guarded(lambda: self._report(now_s))
+
+    def _guarded(self, task: Callable[[], None]) -> None:
+        """Do a task; a disk that refuses is counted and the loop goes on."""
         try:
-            self._deployer.tick(now_s)
-            self._fetcher.ask(now_s)
+            task()
         except StorageFailed as error:
             self.counters["tick.storage_failed"] += 1
             logger.warning("tick.failed", extra={"cause": str(error)})
-        if now_s >= self._window_due_s:
-            self._window_due_s = now_s + self.options.telemetry_interval_s
-            self._close_windows()
-        if self._session:
-            for topic, payload in self._reporter.due(now_s):
-                self._link.publish(topic, payload)
-            if self._changed or now_s >= self._state_due_s:
-                self._publish_state()
+
+    def _report(self, now_s: float) -> None:
+        for topic, payload in self._reporter.due(now_s):
+            self._link.publish(topic, payload)
+        if self._changed or now_s >= self._state_due_s:
+            self._publish_state()
 
     def _close_windows(self) -> None:
         for name, live in self.live.items():
@@ -294,7 +319,7 @@ class AgentLoop:
     def _state(self, session: int, *, online: bool) -> tuple[str, bytes]:
         models = {
             name: reported_model(
-                record, self._deployer.active_slot(name), self._acts.progress(name)
+                record, self._deployer.serving_slot(name), self._acts.progress(name)
             )
             for name, record in list(self._deployer.records.items())
         }

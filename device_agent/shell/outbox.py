@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class Item:
     kind: str
     stream: str
     sequence: int
+    oldest: int
     body: bytes
 
 
@@ -41,7 +44,7 @@ class Outbox:
         Raises:
             StorageFailed: the disk refuses.
         """
-        try:
+        with _door():
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
@@ -50,8 +53,6 @@ class Outbox:
                 self._database.execute(
                     "INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (kind, uuid.uuid4().hex)
                 )
-        except sqlite3.Error as error:
-            raise _failed(error) from error
         self._sent: dict[str, tuple[int, float]] = {}
 
     def put(self, kind: str, body: bytes) -> int:
@@ -60,7 +61,7 @@ class Outbox:
         Raises:
             StorageFailed: the disk refuses, or ``MAX_ITEMS`` are waiting.
         """
-        try:
+        with _door():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 last, acked = self._database.execute(
@@ -78,8 +79,6 @@ class Outbox:
                 self._database.execute("ROLLBACK")
                 raise
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
-            raise _failed(error) from error
         return int(last) + 1
 
     def due(self, now_s: float) -> list[Item]:
@@ -91,14 +90,18 @@ class Outbox:
         for kind, name, acked in self._streams():
             upto, sent_s = self._sent.get(kind, (0, now_s))
             start = acked if now_s - sent_s >= RESEND_AFTER_S else max(acked, upto)
-            rows = self._database.execute(
-                "SELECT sequence, body FROM item WHERE kind = ? AND sequence > ? AND sequence <= ?"
-                " ORDER BY sequence",
-                (kind, start, acked + SEND_AT_ONCE),
-            ).fetchall()
+            with _door():
+                rows = self._database.execute(
+                    "SELECT sequence, body FROM item"
+                    " WHERE kind = ? AND sequence > ? AND sequence <= ? ORDER BY sequence",
+                    (kind, start, acked + SEND_AT_ONCE),
+                ).fetchall()
             if rows:
                 self._sent[kind] = (rows[-1][0], now_s)
-            items += [Item(kind=kind, stream=name, sequence=seq, body=body) for seq, body in rows]
+            items += [
+                Item(kind=kind, stream=name, sequence=number, oldest=acked + 1, body=body)
+                for number, body in rows
+            ]
         return items
 
     def resend_all(self) -> None:
@@ -108,39 +111,46 @@ class Outbox:
     def acknowledge(self, stream: str, sequence: int) -> None:
         """Drop everything of ``stream`` up to ``sequence``; an impossible number is ignored."""
         for kind, name, acked in self._streams():
-            if name != stream:
-                continue
-            (last,) = self._database.execute(
-                "SELECT last FROM stream WHERE kind = ?", (kind,)
-            ).fetchone()
-            if acked < sequence <= last:
-                self._database.execute(
-                    "UPDATE stream SET acked = ? WHERE kind = ?", (sequence, kind)
-                )
-                self._database.execute(
-                    "DELETE FROM item WHERE kind = ? AND sequence <= ?", (kind, sequence)
-                )
+            if name == stream:
+                with _door():
+                    self._acknowledge(kind, acked, sequence)
 
     def depth(self) -> int:
         """Return how many items wait for an acknowledgement."""
-        (count,) = self._database.execute("SELECT count(*) FROM item").fetchone()
+        with _door():
+            (count,) = self._database.execute("SELECT count(*) FROM item").fetchone()
         return int(count)
 
     def close(self) -> None:
         """Close the database; everything accepted is on the disk already."""
         self._database.close()
 
+    def _acknowledge(self, kind: str, acked: int, sequence: int) -> None:
+        (last,) = self._database.execute(
+            "SELECT last FROM stream WHERE kind = ?", (kind,)
+        ).fetchone()
+        if acked < sequence <= last:
+            self._database.execute("UPDATE stream SET acked = ? WHERE kind = ?", (sequence, kind))
+            self._database.execute(
+                "DELETE FROM item WHERE kind = ? AND sequence <= ?", (kind, sequence)
+            )
+
     def _streams(self) -> list[tuple[str, str, int]]:
-        return self._database.execute("SELECT kind, name, acked FROM stream").fetchall()
+        with _door():
+            return self._database.execute("SELECT kind, name, acked FROM stream").fetchall()
 
 
-def _failed(error: sqlite3.Error) -> StorageFailed:
-    full = "full" in str(error)
-    return StorageFailed(
-        Reason.DISK_FULL if full else Reason.STORAGE_FAILED,
-        f"outbox: {error}",
-        next_step="free space on this device" if full else "check the disk of this device",
-    )
+@contextmanager
+def _door() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        full = "full" in str(error)
+        raise StorageFailed(
+            Reason.DISK_FULL if full else Reason.STORAGE_FAILED,
+            f"outbox: {error}",
+            next_step="free space on this device" if full else "check the disk of this device",
+        ) from error
 
 
 _SCHEMA = """

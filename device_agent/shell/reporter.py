@@ -105,6 +105,7 @@ class Reporter:
             "device": self._device,
             "stream": item.stream,
             "sequence": item.sequence,
+            "oldest": item.oldest,
         }
         if item.kind == "event":
             return encode({**numbered, "event": body})

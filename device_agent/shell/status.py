@@ -88,7 +88,7 @@ def _host(folder: Path, enrolment: Enrolment) -> Host:
 
 
 def _progress(storage: FolderStorage, host: Host, record: ModelRecord) -> tuple[int, int]:
-    """Return chunks on the disk and chunks of the running download, by the bitmaps."""
+    """Return chunks on the disk, and chunks in all, of the variant that is being deployed."""
     deployment = record.deployment
     if deployment is None or deployment.is_final:
         return 0, 0
@@ -96,10 +96,12 @@ def _progress(storage: FolderStorage, host: Host, record: ModelRecord) -> tuple[
     variant = manifest.variant_for(host.profile, host.runtimes) if manifest else None
     have = total = 0
     for blob in variant.blobs if variant is not None else ():
-        bits = storage.read(bitmap_path(blob.ref.digest))
-        if bits is not None:
+        total += blob.ref.count
+        if packages.has_blob(storage, blob.ref.digest):
+            have += blob.ref.count
+        else:
+            bits = storage.read(bitmap_path(blob.ref.digest)) or b""
             have += sum(unpack_bits(bits, blob.ref.count))
-            total += blob.ref.count
     return have, total
 
 

@@ -30,7 +30,7 @@ DeviceAct = Literal[
     "device.enroll", "device.label", "device.remove", "device.duplicate_identity", "device.command"
 ]
 AccessAct = Literal["token.create", "token.revoke"]
-HubAct = Literal["hub.init", "hub.start", "hub.stop", "broker.state_lost"]
+HubAct = Literal["hub.start", "hub.stop", "broker.state_lost"]
 Act = RegistryAct | RolloutAct | DeploymentAct | DeviceAct | AccessAct | HubAct
 
 ACTS: Mapping[str, tuple[str, ...]] = {

@@ -74,6 +74,7 @@ def serve(options: ServeOptions, on_ready: Callable[[Served], None]) -> None:
     Raises:
         EdgeopsError: it cannot start (port in use, no keys, no broker, newer database, …).
     """
+    os.umask(0o077)  # database, blobs and logs are for their owner only
     keys = KeyFolder(options.keys)
     director, root, envelope = keys.director(), keys.root(), keys.root_envelope()
     listener = _listen(options.http_host, options.http_port)

@@ -232,6 +232,8 @@ def _waivers(gates: tuple[str, ...], reasons: tuple[str, ...]) -> tuple[Any, ...
 def _budget(latency_ms: float | None, memory_mib: float | None) -> Any:
     from device_agent.protocol.manifest import Budget
 
+    if latency_ms is None and memory_mib is None:
+        return None  # the strictest budget of the profiles holds
     return Budget(latency_ms_p95=latency_ms, memory_mib=memory_mib)
 
 

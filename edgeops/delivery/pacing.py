@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+SHORTEST_WAIT_S = 1e-3
+"""A shorter wait could be lost to rounding, and be asked for again and again."""
+
 
 class TokenBucket:
     """Says when the next message may be sent so that the rate holds on average.
@@ -28,7 +31,8 @@ class TokenBucket:
         self._tokens = min(self._burst, self._tokens + elapsed * self.rate)
         self._filled_s = now_s
         needed = min(float(size_bytes), self._burst)
-        if self._tokens >= needed:
+        # Less than a byte short is rounding: waiting for it could be too short for any clock.
+        if needed - self._tokens < 1.0:
             self._tokens -= size_bytes
             return 0.0
-        return (needed - self._tokens) / self.rate
+        return max((needed - self._tokens) / self.rate, SHORTEST_WAIT_S)

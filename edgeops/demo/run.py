@@ -314,11 +314,11 @@ class Demo:
         }
 
     def edgeops(self, *arguments: str, exit_code: int = 0, quiet: bool = False) -> str:
-        """Run an `edgeops` command; return its standard output."""
+        """Run an `edgeops` command; return what it printed."""
         return self.command("edgeops", arguments, exit_code, quiet=quiet)
 
     def device_agent(self, *arguments: str, exit_code: int = 0) -> str:
-        """Run a `device-agent` command; return its standard output."""
+        """Run a `device-agent` command; return what it printed."""
         return self.command("device-agent", arguments, exit_code, quiet=False)
 
     def command(self, name: str, arguments: Sequence[str], exit_code: int, *, quiet: bool) -> str:
@@ -327,13 +327,14 @@ class Demo:
         done = subprocess.run(
             (program(name), *arguments),
             env=self.environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-        for line in () if quiet else (done.stderr + done.stdout).rstrip().splitlines():
+        for line in () if quiet else done.stdout.rstrip().splitlines():
             self.say(f"  {self.short(line)}")
-        if done.returncode != exit_code or "Traceback" in done.stderr:
+        if done.returncode != exit_code or "Traceback" in done.stdout:
             raise DemoFailed(
                 f"{name} {arguments[0]} ended with {done.returncode}, not {exit_code}",
                 next_step=f"see the output above, and {self.path('logs')}",

@@ -73,7 +73,7 @@ class Handlers:
 
     def _on_state(self, device: DeviceId, payload: bytes) -> Answer | None:
         if not payload:
-            raise ProtocolError("an empty reported state")
+            return None  # a retained state that was cleared
         report = Reported.from_document(decode(payload))
         _check_sender(device, report.device)
         outcome = fleet.reported(self._context, device, report)

@@ -182,6 +182,8 @@ class Hub:
         )
         for device, generation, payload in documents:
             await self._transport.publish(topics.desired(device), payload, retain=True)
+            if not payload:
+                await self._transport.publish(topics.up(device, "state"), b"", retain=True)
             await self._call(fleet.desired_published, self.context, device, generation)
 
     async def _write_accounts(self) -> None:

@@ -301,6 +301,10 @@ def _take_back(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, .
     for member in rollout.members:
         if member.state is MemberState.WAITING:
             rollout = _with(rollout, replace(member, state=MemberState.UNTOUCHED))
+        elif member.state is MemberState.COMMITTED and member.previous is None:
+            kept = replace(member, detail="keeps it: there was no version before")
+            rollout = _with(rollout, kept)
+            effects.append(Revert(device=member.device, previous=None))
         elif member.state in IN_PROGRESS | CONCLUDED:
             rollout = _with(
                 rollout,

@@ -12,15 +12,16 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
     """Take an outbox item and return what the device may forget; None for an unknown device.
 
     Idempotent: an item that was taken before only gives the acknowledgement again. An item
-    after a gap is not taken; the device sends from the gap on again.
+    after a gap is not taken; the device sends from the gap on again. If the gap is before the
+    oldest item that the device holds (this hub was restored from a copy), it is passed over.
     """
     with context.database.begin() as work:
         if work.fleet.get(name) is None:
             return None
         last = work.inbox.sequence_of(name, kind, numbered.stream)
-        is_next = last is None or numbered.sequence == last + 1
-        if not is_next:
-            return Ack(stream=numbered.stream, sequence=last or 0)
+        expected = numbered.oldest if last is None else max(last + 1, numbered.oldest)
+        if numbered.sequence != expected:
+            return Ack(stream=numbered.stream, sequence=expected - 1)
         work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
         if isinstance(numbered.body, Event):
             rollouts.device_event(context, work, name, numbered.body)

@@ -14,9 +14,9 @@ from edgeops.hub.broker import (
     iotcore,
     make_broker,
     mosquitto,
-    passwords,
     verify_password,
 )
+from edgeops.trust import passwords
 
 HOME = Path("/srv/edgeops/broker")
 
