@@ -8,18 +8,19 @@ import logging
 import signal
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from device_agent import __version__
-from device_agent.protocol.errors import AgentError, BadInput, NoModel
+from device_agent.protocol.errors import AgentError, BadInput, NoModel, NotTrusted
 
 EXIT_FAILED = 1
 EXIT_NOT_TRUSTED = 6
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; return its exit code (0 ok, 1 failed, 2 usage)."""
+    """Run a command; return its exit code (0 ok, 1 failed, 2 usage, 6 not trusted)."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=arguments.log_level.upper(), stream=sys.stderr)
     for handler in logging.getLogger().handlers:
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         if error.next_step:
             print(f"next:  {error.next_step}", file=sys.stderr)
-        return EXIT_FAILED
+        return EXIT_NOT_TRUSTED if isinstance(error, NotTrusted) else EXIT_FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,7 +178,7 @@ def _read_rows(path: Path) -> Any:
     try:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else loaded["x"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BadInput(
             f"cannot read rows from {path}: {error}",
             next_step="give a .npy array, or a .npz with an array 'x'",

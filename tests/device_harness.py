@@ -52,7 +52,8 @@ FEATURES = 4
 CHUNK_BYTES = 256
 ROOMY = Budget(latency_ms_p95=1e6, memory_mib=1e6)
 PATIENCE_S = 60.0
-QUICK = ProbationRules(min_inferences=20)
+QUICK = ProbationRules(min_inferences=20, max_latency_ratio=1e6)
+"""Latencies of microseconds on a shared machine are no measure of a model."""
 
 OPTIONS = AgentOptions(
     heartbeat_s=1e6,
@@ -177,9 +178,7 @@ def order_of(
     data = package.manifest_bytes
     values: dict[str, Any] = {
         "version": package.manifest.version,
-        "manifest": BlobRef(
-            digest=package.digest, size_bytes=len(data), chunk_bytes=CHUNK_BYTES
-        ),
+        "manifest": BlobRef(digest=package.digest, size_bytes=len(data), chunk_bytes=CHUNK_BYTES),
         "signature": package.signature,
         "rollout": rollout,
         "probation": rules,
@@ -253,6 +252,7 @@ class Device:
             link=self.link,
             storage=self.storage,
         )
+        self.loop._resume()
         self.loop._inbox.put(Connected(session=1, session_present=False))
         self._seen = 0
 

@@ -45,6 +45,11 @@ def main(folder: Path, installed: Path) -> None:
     fill(mount)
     device.start()
     found["serves after a restart"] = device.infer().version
+    del device.link.published[:]
+    device.loop._changed = True
+    device.turn()
+    states = [json.loads(said) for topic, said in device.link.published if topic.endswith("state")]
+    found["reports after a restart"] = states[-1]["models"]["digits"]["active"]["version"]
     print(json.dumps(found))
 
 

@@ -22,6 +22,8 @@ from device_agent.protocol.reasons import Reason
 MAX_TRANSITIONS = 48
 """Loop breaker: a deployment that changed state this often is ended, whatever it wants."""
 
+SUCCESSES = frozenset({EventType.DONE, EventType.KNOWN_GOOD})
+
 AFTER_SWITCH = frozenset({State.ACTIVATE, State.PROBATION, State.COMMIT})
 
 TRIALS = frozenset({State.ACTIVATE, State.PROBATION})
@@ -119,13 +121,15 @@ def step(
     stays = following is deployment.state
     if deployment.transitions >= MAX_TRANSITIONS and following not in FINAL:
         following, happened = _break_loop(deployment, happened)
+    # A success clears what went wrong before; a rollback keeps its cause to its end.
+    keeps = happened.type not in SUCCESSES or deployment.state is State.ROLL_BACK
     moved = replace(
         deployment,
         state=following,
         transitions=deployment.transitions + 1,
         trials_left=_trials(deployment, happened, following),
-        reason=happened.reason or deployment.reason,
-        detail=happened.detail[:MAX_DETAIL] or deployment.detail,
+        reason=happened.reason or (deployment.reason if keeps else None),
+        detail=happened.detail[:MAX_DETAIL] or (deployment.detail if keeps else ""),
         deadline_s=_deadline(deployment, following, now_s),
     )
     effects: list[Effect] = []

@@ -99,8 +99,10 @@ class Acts:
         return sum(sum(each.have) for each in downloads), sum(len(each.have) for each in downloads)
 
     def make_room(self) -> None:
-        """Give up every partial download: the journal needs the space more."""
-        for name in list(self._fetching):
+        """Give up every partial download on the disk: the journal needs the space more."""
+        for name, downloads in list(self._fetching.items()):
+            if any(isinstance(each, ManifestDownload) for each in downloads.values()):
+                continue  # in memory, and waited for
             for digest in self._stop_fetching(name):
                 try:
                     discard(self._storage, digest)

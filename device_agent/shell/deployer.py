@@ -55,20 +55,28 @@ class Deployer:
     def recover(self, now_s: float) -> None:
         """Bring every model up after a start: the active slot, else the other one.
 
-        A deployment that was under way goes on; one that may already be serving first pays with
-        a trial, durably, before its model is loaded, and one that was rolling back is rolled
-        back before anything is loaded.
+        A deployment that may already be serving first pays with a trial, durably, before its
+        model is loaded, and one that was rolling back is rolled back before anything is loaded.
+        What else was under way goes on with ``resume``.
         """
         for name, record in list(self.records.items()):
             if _is_running(record):
                 self._happen(name, Happened(type=EventType.RESTARTED), now_s, act=False)
-            if _state(self.records[name]) is not State.ROLL_BACK:
+            if _state(self.records[name]) is State.ROLL_BACK:
+                self._carry_out(name, now_s)
+            else:
                 self._bring_up(self.records[name])
+        self._collect_garbage()
+
+    def resume(self, now_s: float) -> None:
+        """Go on with what ``recover`` found under way.
+
+        By the thread that will call ``tick``: a self-test dies with the thread that starts it.
+        """
         for name, record in list(self.records.items()):
-            if _is_running(record):
+            if _is_running(record) and _state(record) is not State.ROLL_BACK:
                 self._carry_out(name, now_s)
         self._drain(now_s)
-        self._collect_garbage()
 
     def want(self, desired: Desired, now_s: float) -> None:
         """Take a newer desired state."""

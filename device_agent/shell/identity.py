@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from device_agent.protocol.codec import MAX_DOCUMENT_BYTES
 from device_agent.protocol.enrolment import Enrolment
-from device_agent.protocol.errors import NotEnrolled, StateFolderBusy, WrongStateFolder
+from device_agent.protocol.errors import (
+    NotEnrolled,
+    StateFolderBusy,
+    StorageFailed,
+    WrongStateFolder,
+)
+from device_agent.protocol.reasons import Reason
 from device_agent.shell.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 IDENTITY_PATH = "identity.json"
 SESSION_PATH = "session"
+MAX_DIGITS = 12
 
 
 def read_enrolment(path: Path) -> Enrolment:
@@ -64,11 +74,18 @@ def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
     return offered
 
 
-def next_session(storage: Storage) -> int:
-    """Return a session number higher than any before on this folder, durably."""
+def next_session(storage: Storage, above: int = 0) -> int:
+    """Return a session number higher than ``above`` and than any before on this folder.
+
+    It is kept durably; a full disk does not silence the device, which then counts in memory.
+    """
     text = (storage.read(SESSION_PATH) or b"0").decode("ascii", "replace").strip()
-    session = (int(text) if text.isascii() and text.isdigit() else 0) + 1
-    storage.replace(SESSION_PATH, str(session).encode())
+    stored = int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
+    session = max(stored, above) + 1
+    try:
+        storage.replace(SESSION_PATH, str(session).encode())
+    except StorageFailed as error:
+        logger.warning("session.not_stored", extra={"cause": str(error)})
     return session
 
 
@@ -80,9 +97,17 @@ class FolderLock:
 
         Raises:
             StateFolderBusy: another agent has it; the message says which process.
+            StorageFailed: the folder can neither be used nor made.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file: Any = open(folder / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file: Any = open(folder / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held
+        except OSError as error:
+            raise StorageFailed(
+                Reason.STORAGE_FAILED,
+                f"cannot use {folder} as a state folder: {error.strerror or error}",
+                next_step="give a folder that this user may write (--state)",
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -20,11 +20,12 @@ def save_record(storage: Storage, record: ModelRecord) -> None:
     storage.replace(f"models/{record.name}/record.json", encode(record.to_document()))
 
 
-def load_records(storage: Storage) -> dict[ModelName, ModelRecord]:
+def load_records(storage: Storage, *, put_aside: bool = True) -> dict[ModelName, ModelRecord]:
     """Return the record of every model on this device.
 
     A record that cannot be read (a damaged disk) is put aside as ``record.damaged`` and the
-    model starts from an empty one: its blobs are fetched again, nothing else is touched.
+    model starts from an empty one: its blobs are fetched again, nothing else is touched. Who
+    only looks does not ``put_aside``.
     """
     records: dict[ModelName, ModelRecord] = {}
     for folder in storage.names("models"):
@@ -36,7 +37,8 @@ def load_records(storage: Storage) -> dict[ModelName, ModelRecord]:
             name = parse_model_name(folder)
             records[name] = ModelRecord.from_document(decode(data, max_bytes=MAX_RECORD_BYTES))
         except ProtocolError:
-            storage.rename(path, f"models/{folder}/record.damaged")
+            if put_aside:
+                storage.rename(path, f"models/{folder}/record.damaged")
     return records
 
 

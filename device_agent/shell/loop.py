@@ -105,7 +105,7 @@ class AgentLoop:
         self._device = enrolment.device
         self._instance = uuid.uuid4().hex
         self._inbox: queue.Queue[object] = queue.Queue()
-        self._session = 0
+        self._session = self._last_session = 0
         self._generation = 0
         self._changed = True
         self._state_due_s = self._window_due_s = 0.0
@@ -121,7 +121,7 @@ class AgentLoop:
             enrolment,
             self._inbox,
             will=self._will,
-            next_session=lambda: next_session(self._storage),
+            next_session=self._next_session,
             chance=chance,
             limits=self.options.link,
         )
@@ -165,6 +165,7 @@ class AgentLoop:
         """Connect and work until ``stop``; then say farewell and close everything."""
         self._link.start()
         try:
+            self._guarded(self._resume)
             while not self._stopping.is_set():
                 self._drain_inbox(self.options.tick_s)
                 self._on_time()
@@ -313,6 +314,10 @@ class AgentLoop:
         if self._session:
             self._link.publish(*self._state(self._session, online=True), retain=True)
 
+    def _next_session(self) -> int:
+        self._last_session = next_session(self._storage, above=self._last_session)
+        return self._last_session
+
     def _will(self, session: int) -> tuple[str, bytes]:
         return self._state(session, online=False)
 
@@ -340,10 +345,19 @@ class AgentLoop:
 
     # ---- beginning and end
 
+    def _farewell(self) -> tuple[str, bytes] | None:
+        try:
+            return self._state(self._session, online=False) if self._session else None
+        except StorageFailed:
+            return None  # the will says it
+
     def _recover(self) -> None:
         now_s = time.monotonic()
         self._deployer.recover(now_s)
         self._window_due_s = now_s + self.options.telemetry_interval_s
+
+    def _resume(self) -> None:
+        self._deployer.resume(time.monotonic())
         stored = self._storage.read(DESIRED_PATH)
         if stored is None:
             return
@@ -354,9 +368,8 @@ class AgentLoop:
 
     def _close(self) -> None:
         self._acts.stop()
-        self._close_windows()
-        self._fetcher.flush(time.monotonic())
-        farewell = self._state(self._session, online=False) if self._session else None
-        self._link.stop(farewell)
+        self._guarded(self._close_windows)
+        self._guarded(lambda: self._fetcher.flush(time.monotonic()))
+        self._link.stop(self._farewell())
         self.live.close()
         self._outbox.close()

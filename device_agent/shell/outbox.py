@@ -7,6 +7,7 @@ is made with the database, so that a hub never mixes two lives of one device.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.reasons import Reason
+
+logger = logging.getLogger(__name__)
 
 STREAMS = ("event", "telemetry")
 MAX_ITEMS = 10_000
@@ -36,24 +39,21 @@ class Item:
 
 
 class Outbox:
-    """The durable queue towards the hub. Used by the agent's loop thread only."""
+    """The durable queue towards the hub. Used by the agent's loop thread only.
+
+    A disk that is full when the agent starts does not even let SQLite open the database: then
+    each call tries again and raises ``StorageFailed``, so that the models serve all the same.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open or make the database.
-
-        Raises:
-            StorageFailed: the disk refuses.
-        """
-        with _door():
-            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=FULL")
-            self._database.executescript(_SCHEMA)
-            for kind in STREAMS:
-                self._database.execute(
-                    "INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (kind, uuid.uuid4().hex)
-                )
+        """Open or make the database, now or as soon as the disk lets it."""
+        self._path = path
+        self._opened: sqlite3.Connection | None = None
         self._sent: dict[str, tuple[int, float]] = {}
+        try:
+            self._streams()
+        except StorageFailed as error:
+            logger.warning("outbox.not_opened", extra={"cause": str(error)})
 
     def put(self, kind: str, body: bytes) -> int:
         """Keep an item; return its sequence number. Durable when this returns.
@@ -75,10 +75,11 @@ class Outbox:
                     "UPDATE stream SET last = ? WHERE kind = ?", (last + 1, kind)
                 )
                 self._database.execute("INSERT INTO item VALUES (?, ?, ?)", (kind, last + 1, body))
+                self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if self._database.in_transaction:  # SQLite itself rolls back on some errors
+                    self._database.execute("ROLLBACK")
                 raise
-            self._database.execute("COMMIT")
         return int(last) + 1
 
     def due(self, now_s: float) -> list[Item]:
@@ -123,7 +124,14 @@ class Outbox:
 
     def close(self) -> None:
         """Close the database; everything accepted is on the disk already."""
-        self._database.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        if self._opened is None:
+            self._opened = _open(self._path)
+        return self._opened
 
     def _acknowledge(self, kind: str, acked: int, sequence: int) -> None:
         (last,) = self._database.execute(
@@ -138,6 +146,22 @@ class Outbox:
     def _streams(self) -> list[tuple[str, str, int]]:
         with _door():
             return self._database.execute("SELECT kind, name, acked FROM stream").fetchall()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(_SCHEMA)
+        for kind in STREAMS:
+            database.execute(
+                "INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (kind, uuid.uuid4().hex)
+            )
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 @contextmanager

@@ -86,10 +86,17 @@ class Reporter:
             generation=generation,
             models=models,
             clock_s=max(0.0, self._wall_clock()),
-            outbox=self._outbox.depth(),
+            outbox=self._depth(),
             **facts,  # type: ignore[arg-type]  # agent, profile, runtimes, disk: see loop.facts
         )
         return topics.up(self._device, "state"), encode(reported.to_document())
+
+    def _depth(self) -> int:
+        """On a full disk the state is the only voice left: it must not wait for the outbox."""
+        try:
+            return self._outbox.depth()
+        except StorageFailed:
+            return 0
 
     def due(self, now_s: float) -> list[tuple[str, bytes]]:
         """Return topic and payload of the outbox items that should be sent now."""

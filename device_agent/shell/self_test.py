@@ -9,6 +9,7 @@ from device_agent.core.deployment import Happened
 from device_agent.core.self_test import SelfTestBar, SelfTestFacts, judge
 from device_agent.core.states import EventType
 from device_agent.protocol.manifest import Manifest, Variant
+from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.child import start_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from device_agent.shell.blobs import blob_path
@@ -40,6 +41,7 @@ class SelfTest:
         Raises:
             ModelRefused: ``storage_failed``, the system gives no process.
         """
+        self._variant = variant
         self._bar = SelfTestBar(
             tolerance=variant.tolerance,
             waived=manifest.is_waived("golden"),
@@ -60,7 +62,7 @@ class SelfTest:
     def poll(self) -> Happened | None:
         """Return what came of it, None while the child runs."""
         report = self._process.poll()
-        return None if report is None else _judge(report, self._bar)
+        return None if report is None else _judge(report, self._variant, self._bar)
 
     def kill(self) -> None:
         """End the child."""
@@ -71,9 +73,15 @@ def _golden_path(root: Path, variant: Variant) -> str | None:
     return str(root / blob_path(variant.golden.ref.digest)) if variant.golden else None
 
 
-def _judge(report: ProbeReport, bar: SelfTestBar) -> Happened:
+def _judge(report: ProbeReport, variant: Variant, bar: SelfTestBar) -> Happened:
     if report.reason is not None:
         return Happened(type=EventType.REFUSED, reason=report.reason, detail=report.cause)
+    if (report.inputs, report.outputs) != (variant.inputs, variant.outputs):
+        return Happened(
+            type=EventType.REFUSED,
+            reason=Reason.MALFORMED_MANIFEST,
+            detail="the manifest describes other inputs or outputs than the model has",
+        )
     facts = SelfTestFacts(
         nonfinite=report.nonfinite,
         max_abs_difference=report.max_abs_difference,

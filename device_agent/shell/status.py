@@ -33,7 +33,7 @@ def read_status(folder: Path) -> dict[str, Any]:
     enrolment = Enrolment.from_bytes(storage.read(IDENTITY_PATH) or b"")
     host = _host(folder, enrolment)
     models: dict[str, Any] = {}
-    for name, record in journal.load_records(storage).items():
+    for name, record in journal.load_records(storage, put_aside=False).items():
         letter = journal.read_pointer(storage, name)
         active = letter if letter in record.slots else None
         progress = _progress(storage, host, record)
@@ -62,7 +62,7 @@ def open_models(folder: Path) -> LiveModels:
     storage = _open(folder)
     enrolment = Enrolment.from_bytes(storage.read(IDENTITY_PATH) or b"")
     live = LiveModels()
-    for name, record in journal.load_records(storage).items():
+    for name, record in journal.load_records(storage, put_aside=False).items():
         letter = journal.read_pointer(storage, name)
         if letter in record.slots and letter is not None:
             packages.load_into(storage, _host(folder, enrolment), live, record, letter)

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
+from device_agent.protocol.codec import MAX_INTEGER
 from edgeops import __version__
 from edgeops.api import views
 from edgeops.api.gate import hub_of, may
@@ -74,7 +75,7 @@ def revoke_token(request: Request, token_id: str, who: Token = may("administer")
 @router.get("/v1/audit", tags=["access"])
 def list_audit(
     request: Request,
-    after: int = Query(default=0, ge=0),
+    after: int = Query(default=0, ge=0, le=MAX_INTEGER),
     limit: int = Query(default=100, ge=1, le=1000),
     _: Token = may("read"),
 ) -> list[dict[str, Any]]:

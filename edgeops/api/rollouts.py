@@ -18,6 +18,7 @@ from edgeops.service import rollouts
 router = APIRouter(tags=["rollouts"])
 
 DEFAULT = Policy()
+MAX_DEVICES = 1_000_000
 
 
 class NewRollout(BaseModel):
@@ -25,9 +26,9 @@ class NewRollout(BaseModel):
 
     version: str
     selector: str = "all"
-    canary: int = Field(default=DEFAULT.canary, ge=1)
+    canary: int = Field(default=DEFAULT.canary, ge=1, le=MAX_DEVICES)
     steps: list[int] = Field(default=list(DEFAULT.steps))
-    max_failures: int = Field(default=DEFAULT.max_failures, ge=0)
+    max_failures: int = Field(default=DEFAULT.max_failures, ge=0, le=MAX_DEVICES)
     on_failure: str = DEFAULT.on_failure
     device_timeout_s: float = Field(default=DEFAULT.device_timeout_s, gt=0, le=1e7)
     download_timeout_s: float = Field(default=DEFAULT.download_timeout_s, ge=1, le=1e7)

@@ -14,7 +14,13 @@ from edgeops.cli.output import errors_shown, say, show_table
 
 
 @click.command()
-@click.option("--devices", default=6, show_default=True, type=click.IntRange(2, 50))
+@click.option(
+    "--devices",
+    default=6,
+    show_default=True,
+    type=click.IntRange(2, 50),
+    help="Devices of the fleet.",
+)
 @click.option(
     "--seed", default=0, show_default=True, help="Draws the data; same seed, same models."
 )

@@ -272,6 +272,10 @@ class Client:
                 f"no hub answers at {self.url}: {error}",
                 next_step="start one with: edgeops up, or name it with --hub URL",
             ) from error
+        except ValueError as error:
+            raise errors.InvalidInput(
+                f"this cannot be sent: {error}", next_step="use finite numbers and plain text"
+            ) from error
         if response.is_success or response.status_code in allow:
             return response
         raise _error_of(response)

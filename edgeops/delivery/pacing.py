@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-SHORTEST_WAIT_S = 1e-3
-"""A shorter wait could be lost to rounding, and be asked for again and again."""
-
 
 class TokenBucket:
     """Says when the next message may be sent so that the rate holds on average.
@@ -35,4 +32,4 @@ class TokenBucket:
         if needed - self._tokens < 1.0:
             self._tokens -= size_bytes
             return 0.0
-        return max((needed - self._tokens) / self.rate, SHORTEST_WAIT_S)
+        return (needed - self._tokens) / self.rate

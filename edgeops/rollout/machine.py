@@ -72,7 +72,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """A device spoke about its part: its deployment's state, or that it already has a version."""
+    """A device spoke about its part: its deployment's state, and the version that serves.
+
+    ``settled``: it has accepted its newest desired state, so ``active`` is meant to stay.
+    """
 
     device: DeviceId
     device_state: str
@@ -80,6 +83,7 @@ class Heard:
     detail: str = ""
     evidence: Mapping[str, float] = field(default_factory=dict)
     active: int | None = None
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,15 +174,14 @@ def _heard(rollout: Rollout, heard: Heard, now_s: float) -> tuple[Rollout, tuple
     member = next((each for each in rollout.members if each.device == heard.device), None)
     if member is None:
         return rollout, ()
-    if member.state is MemberState.REVERTING:
-        back = heard.active == member.previous
-        changed = replace(member, state=MemberState.REVERTED, updated_s=now_s) if back else member
-        return _with(rollout, changed), ()
+    back = heard.settled and heard.active == member.previous
+    if member.state is MemberState.REVERTING and back:
+        return _with(rollout, replace(member, state=MemberState.REVERTED, updated_s=now_s)), ()
     if member.state not in IN_PROGRESS:
         return _with_evidence(rollout, member, heard), ()
     state = _DEVICE_OUTCOMES.get(heard.device_state, MemberState.WORKING)
     if not heard.device_state:
-        if heard.active != rollout.number:
+        if not heard.settled or heard.active != rollout.number:
             return rollout, ()
         state = MemberState.COMMITTED
     changed = replace(
@@ -187,7 +190,7 @@ def _heard(rollout: Rollout, heard: Heard, now_s: float) -> tuple[Rollout, tuple
         device_state=heard.device_state or "committed",
         reason=heard.reason,
         detail=heard.detail,
-        evidence=heard.evidence or member.evidence,
+        evidence={**member.evidence, **heard.evidence},
         updated_s=now_s,
     )
     if state not in CONCLUDED:
@@ -205,9 +208,9 @@ def _heard(rollout: Rollout, heard: Heard, now_s: float) -> tuple[Rollout, tuple
 
 
 def _with_evidence(rollout: Rollout, member: Member, heard: Heard) -> Rollout:
-    """The reported state may come before the event that carries the numbers."""
-    late = heard.evidence and not member.evidence and heard.device_state == member.device_state
-    return _with(rollout, replace(member, evidence=heard.evidence)) if late else rollout
+    """The reported state may come before the events that carry the numbers."""
+    known = {**member.evidence, **heard.evidence}
+    return _with(rollout, replace(member, evidence=known)) if heard.evidence else rollout
 
 
 def _run(rollout: Rollout, tick: Tick, now_s: float) -> tuple[Rollout, tuple[Effect, ...]]:

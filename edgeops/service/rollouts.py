@@ -132,6 +132,7 @@ def tick(context: Context) -> int:
 
 def device_reported(context: Context, work: Work, name: DeviceId, report: Reported) -> None:
     """Tell the rollouts what a device's reported state says about its part."""
+    generation = work.fleet.desired_of(name).generation
     for rollout in work.rollouts.in_states(*ACTIVE):
         model = report.models.get(rollout.model)
         deployment = model.deployment if model else None
@@ -146,6 +147,7 @@ def device_reported(context: Context, work: Work, name: DeviceId, report: Report
             reason=deployment.reason if deployment is not None and ours else None,
             detail=deployment.detail if deployment is not None and ours else "",
             active=model.active.version if model and model.active else None,
+            settled=report.generation >= generation,
         )
         _step(context, work, rollout, heard)
 

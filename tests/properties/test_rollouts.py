@@ -142,15 +142,19 @@ class RolloutMachine(RuleBasedStateMachine):
         index=st.integers(0, 1000),
         word=st.sampled_from(WORDS),
         active=st.sampled_from([None, 1, 2, 7]),
+        settled=st.booleans(),
         evidence=st.sampled_from([{}, {"inferences": 5.0}]),
     )
-    def speak(self, index: int, word: str, active: int | None, evidence: dict[str, float]) -> None:
+    def speak(
+        self, index: int, word: str, active: int | None, settled: bool, evidence: dict[str, float]
+    ) -> None:
         member = self.rollout.members[index % len(self.rollout.members)]
         effects = self.do(
             Heard(
                 device=member.device,
                 device_state=word,
                 active=active,
+                settled=settled,
                 evidence=evidence,
                 reason="because" if word == "failed" else None,
             )
@@ -192,7 +196,14 @@ class RolloutMachine(RuleBasedStateMachine):
                 if member.state in IN_PROGRESS:
                     self.do(Heard(device=member.device, device_state="committed", active=2))
                 elif member.state is MemberState.REVERTING:
-                    self.do(Heard(device=member.device, device_state="", active=member.previous))
+                    self.do(
+                        Heard(
+                            device=member.device,
+                            device_state="",
+                            active=member.previous,
+                            settled=True,
+                        )
+                    )
             self.now_s += 6.0
             self.do(Tick())
         assert self.rollout.state in FINAL

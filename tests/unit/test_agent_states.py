@@ -139,6 +139,17 @@ def test_the_reason_and_the_detail_are_kept_until_better_ones_come() -> None:
     )
 
 
+def test_a_success_clears_what_went_wrong_before_it() -> None:
+    corrupt, _ = step(
+        deployment(State.MANIFEST),
+        Happened(type=EventType.CORRUPT, reason=Reason.CORRUPT_DOWNLOAD, detail="wrong digest"),
+        0.0,
+    )
+    moved, _ = step(corrupt, Happened(type=EventType.DONE), 0.0)
+    assert (corrupt.reason, corrupt.detail) == (Reason.CORRUPT_DOWNLOAD, "wrong digest")
+    assert (moved.state, moved.reason, moved.detail) == (State.FETCH, None, "")
+
+
 def test_a_detail_is_cut_to_what_the_protocol_allows() -> None:
     moved, _ = step(deployment(), Happened(type=EventType.REFUSED, detail="x" * 5000), 0.0)
     assert moved.detail == "x" * MAX_DETAIL

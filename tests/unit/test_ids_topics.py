@@ -161,7 +161,8 @@ def test_a_model_name_is_1_to_64_lower_case_letters_digits_dots_and_lines(good: 
 
 
 @pytest.mark.parametrize(
-    "bad", ["", "sha256:", "sha256:" + "A" * 64, "sha512:" + "0" * 64, digest()[7:], digest() + "\n"]
+    "bad",
+    ["", "sha256:", "sha256:" + "A" * 64, "sha512:" + "0" * 64, digest()[7:], digest() + "\n"],
 )
 def test_a_digest_is_written_in_one_way_only(bad: str) -> None:
     with pytest.raises(ProtocolError):

@@ -68,6 +68,7 @@ class Story:
         return self._do(Tick(unhealthy={DeviceId(k): v for k, v in unhealthy.items()}))
 
     def hear(self, device: DeviceId, state: str, **more: object) -> Story:
+        more.setdefault("settled", "active" in more)
         return self._do(Heard(device=device, device_state=state, **more))  # type: ignore[arg-type]
 
     def ask(self, trigger: Trigger, why: str = "") -> Story:
@@ -441,17 +442,28 @@ def test_a_device_may_go_back_and_forth_in_its_work_before_it_concludes() -> Non
     assert story.rollout.members[0].device_state == "fetch"
 
 
+def test_a_device_that_has_not_taken_its_newest_order_is_not_back_yet() -> None:
+    story = Story().tick().hear(A, "fetch").ask(Trigger.ROLL_BACK)
+    assert story.hear(A, "fetch", active=1, settled=False).state_of(A) is MemberState.REVERTING
+    assert story.hear(A, "failed", active=1).state_of(A) is MemberState.REVERTED
+
+
+def test_a_device_that_rolled_back_by_itself_is_back_with_its_old_word() -> None:
+    story = Story().tick().hear(A, "rolled_back").tick()
+    assert story.state_of(A) is MemberState.REVERTING
+    assert story.hear(A, "rolled_back", active=1).state_of(A) is MemberState.REVERTED
+
+
 def test_evidence_that_comes_after_the_state_is_still_kept() -> None:
-    story = Story().tick().hear(A, "committed").hear(A, "committed", evidence={"inferences": 40})
+    story = Story().tick().hear(A, "committed").hear(A, "commit", evidence={"inferences": 40})
     assert story.rollout.members[0].evidence == {"inferences": 40}
     assert story.effects == []
-    story.hear(A, "committed", evidence={"inferences": 99})
-    assert story.rollout.members[0].evidence == {"inferences": 40}
 
 
-def test_evidence_for_another_state_than_the_known_one_is_not_taken() -> None:
-    story = Story().tick().hear(A, "committed").hear(A, "rolled_back", evidence={"failures": 9})
-    assert story.rollout.members[0].evidence == {}
+def test_evidence_of_every_step_is_gathered() -> None:
+    story = Story().tick().hear(A, "activate", evidence={"accuracy": 0.9})
+    story.hear(A, "rolled_back").tick().hear(A, "roll_back", evidence={"failures": 9})
+    assert story.rollout.members[0].evidence == {"accuracy": 0.9, "failures": 9}
 
 
 def test_evidence_is_kept_when_the_state_comes_again_without_it() -> None:

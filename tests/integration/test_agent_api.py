@@ -1,0 +1,391 @@
+"""What an application and a person use of the agent: the Python API and `device-agent`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_agent import Agent, AgentOptions, BadInput, NoModel, Prediction, __version__
+from device_agent.protocol.errors import (
+    NotEnrolled,
+    NotTrusted,
+    ProtocolError,
+    StateFolderBusy,
+    StorageFailed,
+    WrongStateFolder,
+)
+from device_agent.protocol.ids import DeviceId
+from device_agent.shell.identity import adopt_identity
+from device_agent.shell.link import LinkLimits
+from device_agent.shell.storage import FolderStorage
+from edgeops.packaging.package import Package
+from tests.device_harness import FEATURES, PROFILE, Device, Hub, Workshop
+
+OFFLINE = AgentOptions(link=LinkLimits(connect_timeout_s=0.2, backoff_first_s=0.1))
+ROWS = np.eye(FEATURES, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Hub:
+    return Hub()
+
+
+@pytest.fixture(scope="module")
+def package(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return Workshop(hub, tmp_path_factory.mktemp("packages")).linear(1)
+
+
+@pytest.fixture(scope="module")
+def installed(hub: Hub, package: Package, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("installed") / "state"
+    adopt_identity(FolderStorage(folder), hub.enrolment())
+    device = Device(folder, hub)
+    device.order(package)
+    device.settle()
+    device.stop()
+    return folder
+
+
+@pytest.fixture
+def state(installed: Path, tmp_path: Path) -> Path:
+    """The folder of a device on which version 1 is committed."""
+    return Path(shutil.copytree(installed, tmp_path / "state"))
+
+
+@pytest.fixture
+def enrolment(hub: Hub, tmp_path: Path) -> Path:
+    path = tmp_path / "cam-1.json"
+    path.write_bytes(hub.enrolment().to_bytes())
+    return path
+
+
+@pytest.fixture
+def agent(state: Path) -> Iterator[Agent]:
+    with Agent.start(state, options=OFFLINE) as started:
+        yield started
+
+
+# ---- the Python API
+
+
+def test_a_committed_model_answers_at_once_without_a_network(
+    agent: Agent, package: Package
+) -> None:
+    prediction = agent.infer("digits", ROWS[2])
+    assert isinstance(prediction, Prediction)
+    assert (prediction.model, prediction.version) == ("digits", 1)
+    assert (prediction.class_index, prediction.label) == (2, None)
+    assert prediction.digest == package.digest
+    assert prediction.outputs["scores"].shape == (1, FEATURES)
+    assert 0.25 < prediction.confidence <= 1.0
+    assert (agent.models, agent.is_running) == ({"digits": 1}, True)
+
+
+def test_a_new_folder_needs_an_enrolment_once(tmp_path: Path, enrolment: Path) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(NotEnrolled) as raised:
+        Agent.start(folder)
+    assert raised.value.next_step == "start once with --enrolment FILE"
+    with Agent.start(folder, enrolment=enrolment, options=OFFLINE) as agent:
+        with pytest.raises(NoModel) as day_zero:
+            agent.infer("digits", ROWS[0])
+        assert "device-agent status" in day_zero.value.next_step
+        assert agent.models == {}
+    with Agent.start(folder, options=OFFLINE):
+        pass
+
+
+def test_a_missing_or_foreign_enrolment_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotEnrolled, match="cannot read the enrolment file") as raised:
+        Agent.start(tmp_path / "a", enrolment=tmp_path / "missing.json")
+    assert "edgeops devices enroll" in raised.value.next_step
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(ProtocolError, match="enrolment"):
+        Agent.start(tmp_path / "b", enrolment=tmp_path / "x.json")
+
+
+def test_an_enrolment_whose_root_is_not_signed_by_itself_is_not_trusted(
+    tmp_path: Path, hub: Hub
+) -> None:
+    forged = replace(hub.enrolment(), root=Hub().sealed("application/x", b"{}"))
+    (tmp_path / "x.json").write_bytes(forged.to_bytes())
+    with pytest.raises((NotTrusted, ProtocolError)):
+        Agent.start(tmp_path / "state", enrolment=tmp_path / "x.json")
+
+
+def test_one_agent_at_a_time_runs_on_a_folder(agent: Agent, state: Path) -> None:
+    with pytest.raises(StateFolderBusy, match=f"process {os.getpid()}") as raised:
+        Agent.start(state)
+    assert "--state" in raised.value.next_step
+    assert agent.infer("digits", ROWS[1]).class_index == 1
+
+
+def test_a_stopped_or_failed_agent_gives_its_folder_back(state: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(NotEnrolled):
+            Agent.start(state, enrolment=tmp_path / "missing.json")
+        Agent.start(state, options=OFFLINE).stop()
+
+
+def test_a_folder_keeps_its_device_for_good(state: Path, hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_bytes(hub.enrolment(DeviceId("cam-2")).to_bytes())
+    with pytest.raises(WrongStateFolder, match="belongs to cam-1, the enrolment is for cam-2"):
+        Agent.start(state, enrolment=tmp_path / "other.json")
+    moved = hub.enrolment(broker="mqtt://127.0.0.1:2")
+    (tmp_path / "moved.json").write_bytes(moved.to_bytes())
+    Agent.start(state, enrolment=tmp_path / "moved.json", options=OFFLINE).stop()
+    assert json.loads((state / "identity.json").read_text())["broker"] == "mqtt://127.0.0.1:2"
+
+
+def test_a_folder_that_cannot_be_one_is_an_error_of_the_agent(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageFailed, match="as a state folder"):
+            Agent.start(path)
+
+
+def test_a_label_is_counted_by_index_and_only_by_name_where_there_are_names(
+    agent: Agent,
+) -> None:
+    prediction = agent.infer("digits", ROWS[2])
+    assert agent.report_label(prediction, 2) is True
+    assert agent.report_label(prediction, 1) is True
+    counts = agent._live.get("digits").counts()
+    assert (counts.labelled, counts.labelled_correct) == (2, 1)
+    with pytest.raises(BadInput, match="has no label names"):
+        agent.report_label(prediction, "two")
+
+
+def test_a_row_that_does_not_fit_says_what_was_expected(agent: Agent) -> None:
+    with pytest.raises(BadInput, match="takes 4 elements"):
+        agent.infer("digits", np.zeros(5, np.float32))
+
+
+def test_counters_tell_that_there_is_no_connection(agent: Agent) -> None:
+    for _ in range(400):
+        if agent.counters["link.disconnected"]:
+            break
+        agent._thread.join(0.02)
+    assert agent.counters["link.disconnected"] >= 1
+
+
+def test_importing_the_agent_brings_neither_numpy_nor_a_runtime_nor_the_control_plane() -> None:
+    code = (
+        "import sys, device_agent; from device_agent import Agent, AgentOptions, NoModel;"
+        "heavy = ('numpy', 'onnxruntime', 'ai_edge_litert', 'edgeops', 'tensorflow', 'pydantic');"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    assert run_python(code).stdout == "[]\n"
+
+
+def test_importing_the_version_brings_nothing_at_all() -> None:
+    code = (
+        "import sys; import device_agent; device_agent.__version__;"
+        "print([name for name in sys.modules if name.startswith(('device_agent.', 'paho'))])"
+    )
+    assert run_python(code).stdout == "[]\n"
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+
+# ---- device-agent
+
+
+def device_agent(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "device_agent.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def said(ran: subprocess.CompletedProcess[str]) -> tuple[int, list[str]]:
+    """Return the exit code and the lines of an error; no traceback may be among them."""
+    assert "Traceback" not in ran.stderr
+    return ran.returncode, ran.stderr.splitlines()
+
+
+def test_status_tells_what_serves_while_nothing_runs(state: Path) -> None:
+    ran = device_agent("status", "--state", state)
+    assert ran.returncode == 0
+    lines = ran.stdout.splitlines()
+    assert lines[0] == f"device   cam-1 ({PROFILE}), broker mqtt://127.0.0.1:1"
+    assert lines[1] == f"agent    {__version__}, not running"
+    assert lines[3].startswith("model    digits: version 1 serves; version 1 committed")
+
+
+def test_status_as_json_has_every_fact(state: Path, package: Package) -> None:
+    status = json.loads(device_agent("status", "--state", state, "-o", "json").stdout)
+    assert (status["device"], status["process"]) == ("cam-1", None)
+    model = status["models"]["digits"]
+    assert model["active"] == {"version": 1, "digest": package.digest}
+    assert (model["floor"], model["quarantined"]) == (1, {})
+
+
+def test_status_beside_a_running_agent_names_its_process(agent: Agent, state: Path) -> None:
+    status = json.loads(device_agent("status", "--state", state, "-o", "json").stdout)
+    assert status["process"] == os.getpid()
+
+
+def test_status_only_looks(state: Path) -> None:
+    record = state / "models/digits/record.json"
+    record.write_bytes(b"damaged")
+    before = sorted(path.name for path in state.rglob("*") if "sqlite" not in path.name)
+    ran = device_agent("status", "--state", state)
+    assert ran.returncode == 0
+    assert sorted(p.name for p in state.rglob("*") if "sqlite" not in p.name) == before
+
+
+@pytest.mark.parametrize("command", [["status"], ["infer", "--model", "m", "--input", "x.npy"]])
+def test_a_folder_that_is_no_agents_is_said_in_two_lines(
+    tmp_path: Path, command: list[str]
+) -> None:
+    np.save(tmp_path / "x.npy", ROWS)
+    command = [str(tmp_path / "x.npy") if each == "x.npy" else each for each in command]
+    code, lines = said(device_agent(*command, "--state", tmp_path / "nothing"))
+    assert code == 1
+    assert lines[0].startswith("error: ") and "no state folder of an agent" in lines[0]
+    assert lines[1] == "next:  give the --state that the agent was started with"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_infer_answers_rows_with_the_active_model(state: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    ran = device_agent(
+        "infer", "--state", state, "--model", "digits", "--input", tmp_path / "rows.npy"
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "1", "2", "3"]
+    assert all(line.endswith("digits:1") for line in lines)
+
+
+def test_infer_takes_one_row_an_npz_and_a_limit(state: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "row.npy", ROWS[3])
+    np.savez(tmp_path / "rows.npz", x=ROWS)
+    where = ("infer", "--state", state, "--model", "digits", "-o", "json")
+    (one,) = device_agent(*where, "--input", tmp_path / "row.npy").stdout.splitlines()
+    assert json.loads(one)["class_index"] == 3
+    many = device_agent(*where, "--input", tmp_path / "rows.npz", "--limit", 2).stdout
+    assert [json.loads(line)["class_index"] for line in many.splitlines()] == [0, 1]
+
+
+def test_infer_without_that_model_names_what_there_is(state: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    code, lines = said(
+        device_agent("infer", "--state", state, "--model", "kws", "--input", tmp_path / "rows.npy")
+    )
+    assert (code, lines) == (
+        1,
+        [
+            "error: this device has no working model 'kws' (it has: digits)",
+            f"next:  device-agent status --state {state}",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("missing.npy", None),
+        ("empty.npy", b""),
+        ("text.npy", b"1,2,3\n"),
+        ("pickle.npy", b"\x80\x04\x95"),
+        ("cut.npz", b"PK\x03\x04 cut"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named(
+    state: Path, tmp_path: Path, name: str, data: bytes | None
+) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    code, lines = said(
+        device_agent("infer", "--state", state, "--model", "digits", "--input", tmp_path / name)
+    )
+    assert code == 1
+    assert lines[0].startswith(f"error: cannot read rows from {tmp_path / name}")
+    assert lines[1].startswith("next:  give a .npy array")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [np.zeros((2, 5), np.float32), np.float32(1), np.array(["a", "b"]), np.zeros((0, 4))],
+    ids=["wide", "scalar", "text", "none"],
+)
+def test_rows_of_the_wrong_shape_or_kind_are_no_traceback(
+    state: Path, tmp_path: Path, rows: np.ndarray
+) -> None:
+    np.save(tmp_path / "rows.npy", rows)
+    code, lines = said(
+        device_agent(
+            "infer", "--state", state, "--model", "digits", "--input", tmp_path / "rows.npy"
+        )
+    )
+    assert code == (0 if rows.shape == (0, 4) else 1)
+    assert not lines or lines[0].startswith("error: ")
+
+
+def test_run_without_an_enrolment_says_how_to_begin(tmp_path: Path) -> None:
+    code, lines = said(device_agent("run", "--state", tmp_path / "new"))
+    assert (code, lines[1]) == (1, "next:  start once with --enrolment FILE")
+
+
+def test_run_beside_a_running_agent_is_refused(agent: Agent, state: Path) -> None:
+    code, lines = said(device_agent("run", "--state", state))
+    assert code == 1
+    assert lines[0] == f"error: another agent (process {os.getpid()}) runs on {state}"
+
+
+def test_run_with_a_root_that_does_not_trust_itself_is_exit_code_6(
+    tmp_path: Path, hub: Hub
+) -> None:
+    stranger = Hub()
+    enrolment = hub.enrolment(
+        root=stranger.sealed("application/vnd.edgeops.root.v1+json", hub.root().to_bytes())
+    )
+    (tmp_path / "x.json").write_bytes(enrolment.to_bytes())
+    code, lines = said(
+        device_agent("run", "--state", tmp_path / "state", "--enrolment", tmp_path / "x.json")
+    )
+    assert code == 6
+    assert lines[0].startswith("error: no valid signature")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_ends_well_when_it_is_told_to(
+    tmp_path: Path, enrolment: Path, number: signal.Signals
+) -> None:
+    state = tmp_path / "state"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "device_agent.cli", "--log-level", "info", "run"]
+        + ["--state", str(state), "--enrolment", str(enrolment)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "link.disconnected" in process.stderr.readline()
+    process.send_signal(number)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(), "Traceback" in rest) == (0, False)
+
+
+def test_usage_errors_are_exit_code_2_and_the_version_is_told() -> None:
+    assert device_agent("run").returncode == 2
+    assert device_agent("dance").returncode == 2
+    assert device_agent("--version").stdout.strip() == __version__
