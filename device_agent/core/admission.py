@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from device_agent.core.deployment import Deployment
 from device_agent.core.records import ModelRecord
-from device_agent.core.states import PREEMPTIBLE
+from device_agent.core.states import PREEMPTIBLE, State
 from device_agent.protocol.errors import ModelRefused, NotTrusted
 from device_agent.protocol.ids import DeviceId, Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant, agent_version_key
@@ -62,7 +62,7 @@ def plan(
 
     Level-triggered: called with the newest desired state whenever it or a record changed. A
     model that the desired state does not name is left as it is. An order that already ended
-    here (same rollout, same package) is not tried again.
+    here (same rollout, same package) is not tried again, unless what it committed is lost.
     """
     steps: list[Step] = []
     for name, order in desired.models.items():
@@ -77,7 +77,11 @@ def plan(
                 renamed = replace(running, order=order, generation=desired.generation)
                 steps.append(Rename(deployment=renamed))
             continue
-        concluded = running is not None and running.key == wanted.key
+        concluded = (
+            running is not None
+            and running.key == wanted.key
+            and running.state is not State.COMMITTED
+        )
         if active.get(name) != wanted.digest and not concluded:
             steps.append(Start(deployment=wanted))
     return tuple(steps)

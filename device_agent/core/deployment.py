@@ -26,6 +26,8 @@ SUCCESSES = frozenset({EventType.DONE, EventType.KNOWN_GOOD})
 
 AFTER_SWITCH = frozenset({State.ACTIVATE, State.PROBATION, State.COMMIT})
 
+DOWNLOADING = frozenset({State.MANIFEST, State.FETCH, State.VERIFY})
+
 TRIALS = frozenset({State.ACTIVATE, State.PROBATION})
 """States in which the agent itself loads the new version: each restart costs a trial, paid
 durably before the next load, so that a version that kills the agent is given up."""
@@ -126,7 +128,7 @@ def step(
     moved = replace(
         deployment,
         state=following,
-        transitions=deployment.transitions + 1,
+        transitions=deployment.transitions + _costs(deployment, happened),
         trials_left=_trials(deployment, happened, following),
         reason=happened.reason or (deployment.reason if keeps else None),
         detail=happened.detail[:MAX_DETAIL] or (deployment.detail if keeps else ""),
@@ -151,6 +153,12 @@ def _count_trial(deployment: Deployment, happened: Happened) -> Happened:
             detail=f"the agent restarted {deployment.order.probation.max_trials} times with it",
         )
     return happened
+
+
+def _costs(deployment: Deployment, happened: Happened) -> int:
+    """A restart in the middle of a download is not a loop: short uptimes must get there too."""
+    resumes = happened.type is EventType.RESTARTED and deployment.state in DOWNLOADING
+    return 0 if resumes else 1
 
 
 def _trials(deployment: Deployment, happened: Happened, following: State) -> int:

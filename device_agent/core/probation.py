@@ -90,7 +90,12 @@ def _hard_limits(rules: ProbationRules, trial: Counts) -> Verdict | None:
 
 def _compare_latency(rules: ProbationRules, trial: Counts, parent: Counts) -> Verdict | None:
     before, now = parent.latency_us_p50, trial.latency_us_p50
-    if before <= 0 or now <= rules.max_latency_ratio * before:
+    rise_ms = (now - before) / 1000
+    if (
+        before <= 0
+        or now <= rules.max_latency_ratio * before
+        or rise_ms < rules.min_latency_rise_ms
+    ):
         return None
     return Verdict(
         reason=Reason.PROBATION_LATENCY,

@@ -102,6 +102,8 @@ class ModelRecord:
         fields = Fields(document, "record")
         fields.check_schema()
         name = fields.model("name")
+        if not set(fields.fields("slots").names()) <= set(SLOTS):
+            raise ProtocolError("record.slots has another slot than A and B")
         return cls(
             name=name,
             slots=fields.mapping("slots", Slot.from_fields, max_items=len(SLOTS)),
@@ -133,7 +135,7 @@ def _read_deployment(name: ModelName, fields: Fields) -> Deployment:
             generation=fields.integer("generation", minimum=1),
             order=DesiredModel.from_fields(fields.fields("order")),
             state=State(fields.text("state")),
-            slot=fields.text("slot", max_length=1),
+            slot=_read_slot(fields),
             reason=Reason(fields.text("reason")) if fields.has("reason") else None,
             detail=fields.text("detail"),
             transitions=fields.integer("transitions"),
@@ -141,6 +143,13 @@ def _read_deployment(name: ModelName, fields: Fields) -> Deployment:
         )
     except ValueError as error:
         raise ProtocolError(f"{fields.path}: {error}") from error
+
+
+def _read_slot(fields: Fields) -> str:
+    letter = fields.text("slot", max_length=1)
+    if letter not in ("", *SLOTS):
+        raise ProtocolError(f"{fields.path}.slot is {letter!r}, neither A nor B")
+    return letter
 
 
 def _read_quarantine(items: object) -> dict[Digest, Reason]:

@@ -149,7 +149,6 @@ QUARANTINING = frozenset(
         Reason.NONFINITE_OUTPUT,
         Reason.PROBATION_FAILURES,
         Reason.PROBATION_NONFINITE,
-        Reason.PROBATION_LATENCY,
         Reason.PROBATION_CLASS_SHIFT,
         Reason.PROBATION_CONFIDENCE_SHIFT,
         Reason.PROBATION_LABELS,
@@ -157,7 +156,8 @@ QUARANTINING = frozenset(
     }
 )
 """Reasons that lie in the package: this device refuses its digest from now on. What may pass
-(a full disk, a lost network, too few inferences, a budget) is not held against a package."""
+(a full disk, a lost network, too few inferences, a busy processor, a budget) is not held
+against a package."""
 
 
 class ImpossibleTransition(Exception):

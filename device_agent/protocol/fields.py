@@ -66,6 +66,8 @@ class Fields:
         value: str = self._typed(key, str)
         if len(value) > max_length:
             raise ProtocolError(f"{self.path}.{key} is longer than {max_length} characters")
+        if "\x00" in value:
+            raise ProtocolError(f"{self.path}.{key} has a NUL, which databases refuse")
         if pattern is not None and not pattern.fullmatch(value):
             raise ProtocolError(f"{self.path}.{key} is {value[:40]!r}, not {pattern.pattern}")
         return value

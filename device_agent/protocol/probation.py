@@ -36,6 +36,8 @@ class ProbationRules:
     """Inferences with NaN or infinity in an output; one more rolls back at once."""
     max_latency_ratio: float = 3.0
     """Largest ratio of the median latency to the parent's median latency."""
+    min_latency_rise_ms: float = 1.0
+    """Smallest rise of the median latency that counts: less is what a busy processor does."""
     max_class_shift: float = 0.35
     """Largest total variation distance (0 to 1) between the shares of predicted classes and the
     parent's, beyond what chance explains at these counts."""

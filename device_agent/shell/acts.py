@@ -15,7 +15,13 @@ from device_agent.core.counts import Counts
 from device_agent.core.deployment import Deployment, Happened
 from device_agent.core.records import SLOTS, ModelRecord, Slot
 from device_agent.core.states import Act, EventType, State
-from device_agent.protocol.errors import AgentError, ModelRefused, ProtocolError, StorageFailed
+from device_agent.protocol.errors import (
+    AgentError,
+    ModelRefused,
+    ProtocolError,
+    RuntimeMissing,
+    StorageFailed,
+)
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from device_agent.protocol.reasons import Reason
@@ -79,7 +85,7 @@ class Acts:
         deployment = _deployment_of(record)
         try:
             return self._methods[act](record, deployment, now_s)
-        except (ModelRefused, StorageFailed) as error:
+        except (ModelRefused, RuntimeMissing, StorageFailed) as error:
             return record, _happened(error)
 
     def look(self, record: ModelRecord, now_s: float) -> Happened | None:
@@ -385,11 +391,11 @@ def _other(letter: str) -> str:
     return next(each for each in SLOTS if each != letter)
 
 
-def _happened(error: ModelRefused | StorageFailed) -> Happened:
-    refused = isinstance(error, ModelRefused)
+def _happened(error: ModelRefused | RuntimeMissing | StorageFailed) -> Happened:
+    failed = isinstance(error, StorageFailed)
     return Happened(
-        type=EventType.REFUSED if refused else EventType.STORAGE_FAILED,
-        reason=error.reason,
+        type=EventType.STORAGE_FAILED if failed else EventType.REFUSED,
+        reason=Reason.NO_VARIANT if isinstance(error, RuntimeMissing) else error.reason,
         detail=str(error),
     )
 

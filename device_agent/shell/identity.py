@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,16 +109,14 @@ class FolderLock:
                 f"cannot use {folder} as a state folder: {error.strerror or error}",
                 next_step="give a folder that this user may write (--state)",
             ) from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not self._take():
             self._file.seek(0)
             holder = self._file.read(32).strip() or "unknown"
             self._file.close()
             raise StateFolderBusy(
                 f"another agent (process {holder}) runs on {folder}",
                 next_step="stop it, or give this agent its own --state folder",
-            ) from error
+            )
         self._file.truncate(0)
         self._file.write(str(os.getpid()))
         self._file.flush()
@@ -125,6 +124,17 @@ class FolderLock:
     def release(self) -> None:
         """Give the lock back."""
         self._file.close()
+
+    def _take(self) -> bool:
+        """Try a few times: `device-agent status` touches the lock for a moment."""
+        for pause_s in (0.0, 0.05, 0.1):
+            time.sleep(pause_s)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            return True
+        return False
 
 
 def lock_holder(folder: Path) -> int | None:

@@ -20,7 +20,7 @@ from edgeops import __version__
 from edgeops.delivery.demand import Demand, Sending
 from edgeops.delivery.pacing import TokenBucket
 from edgeops.domain.errors import EdgeopsError
-from edgeops.hub.broker import HUB_USERNAME, Broker, BrokerError, hash_password
+from edgeops.hub.broker import HUB_USERNAME, Broker, hash_password
 from edgeops.hub.handlers import Handlers
 from edgeops.service import access, fleet, rollouts
 from edgeops.service.context import Context
@@ -84,7 +84,7 @@ class Hub:
             while True:
                 try:
                     await self._one_session()
-                except* (TransportLost, BrokerError) as group:
+                except* EdgeopsError as group:
                     self.why_disconnected = str(group.exceptions[0])
                     logger.warning("hub.disconnected", extra={"cause": self.why_disconnected})
                 self.connected = False

@@ -451,6 +451,26 @@ def test_a_tick_that_fails_is_counted_and_the_next_one_works() -> None:
     run(story)
 
 
+def test_a_store_that_fails_while_greeting_a_broker_does_not_end_the_hub() -> None:
+    async def story(world: World) -> None:
+        task = await world.start()
+        with world.context.database.begin() as work:
+            head = work.audit.head()
+            work.audit._connection.exec_driver_sql("DELETE FROM audit_head")
+        assert head is not None
+        world.broker.lose_state()
+        await world.until(lambda: "audit" in world.hub.why_disconnected, task)
+        with world.context.database.begin() as work:
+            work.audit._connection.exec_driver_sql(
+                "INSERT INTO audit_head (id, entries, hash) VALUES (1, ?, ?)",
+                (head.count, head.hash),
+            )
+        await world.until(lambda: world.hub.connected, task)
+        assert topics.epoch() in world.broker.retained
+
+    run(story)
+
+
 def test_accounts_follow_enrolments_on_a_managed_broker() -> None:
     async def story(world: World) -> None:
         managed = StubBroker()

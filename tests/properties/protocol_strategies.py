@@ -51,8 +51,9 @@ from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS
 
 
 def texts(most: int = 40) -> st.SearchStrategy[str]:
-    """Return any text that UTF-8 can hold."""
-    return st.text(st.characters(exclude_categories=["Cs"]), max_size=most)
+    """Return any text that UTF-8 can hold, but for NUL, which databases refuse."""
+    letters = st.characters(exclude_categories=["Cs"], exclude_characters="\x00")
+    return st.text(letters, max_size=most)
 
 
 NAMES = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=64)

@@ -75,9 +75,14 @@ def test_a_newer_order_waits_for_the_outcome_of_a_switch(state: State) -> None:
     assert plan(desired(2, digits=order(2)), running(state), {}) == ()
 
 
-@pytest.mark.parametrize("state", sorted(FINAL))
+@pytest.mark.parametrize("state", [State.FAILED, State.ROLLED_BACK])
 def test_an_order_that_ended_here_is_not_tried_again(state: State) -> None:
     assert plan(desired(2), running(state), {}) == ()
+
+
+def test_a_committed_version_that_was_lost_is_fetched_again() -> None:
+    committed = running(State.COMMITTED)
+    assert plan(desired(2), committed, {}) == (start(1, 2),)
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))

@@ -118,7 +118,7 @@ def test_what_is_no_selector_is_refused_with_the_form(query: str) -> None:
 
 
 def test_a_label_cannot_pretend_to_be_a_built_in_one() -> None:
-    liar = device("liar", **{"profile": "board-z", "device": "cam-1"})
+    liar = device("liar", profile="board-z", device="cam-1")
     liar = Device(
         id=liar.id,
         profile="board-a",

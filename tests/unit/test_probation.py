@@ -108,10 +108,11 @@ def test_confidence_that_falls_fails_and_confidence_that_rises_does_not() -> Non
 
 def test_a_median_latency_beyond_the_allowed_ratio_fails() -> None:
     slow = counts((500, 500), latency_us=400.0)
-    verdict = judge(rules(), slow, PARENT, 1.0)
+    assert judge(rules(), slow, PARENT, 1.0).passed, "less than a millisecond more"
+    verdict = judge(rules(min_latency_rise_ms=0.1), slow, PARENT, 1.0)
     assert verdict.reason is Reason.PROBATION_LATENCY
     assert verdict.evidence["latency_us_p50"] > 3 * verdict.evidence["parent_latency_us_p50"]
-    assert judge(rules(max_latency_ratio=5.0), slow, PARENT, 1.0).passed
+    assert judge(rules(max_latency_ratio=5.0, min_latency_rise_ms=0.1), slow, PARENT, 1.0).passed
 
 
 def test_accuracy_on_labels_that_drops_fails_only_when_both_have_enough_labels() -> None:
