@@ -85,7 +85,7 @@ class Hub:
                 try:
                     await self._one_session()
                 except* EdgeopsError as group:
-                    self.why_disconnected = str(group.exceptions[0])
+                    self.why_disconnected = str(_first_of(group))
                     logger.warning("hub.disconnected", extra={"cause": self.why_disconnected})
                 self.connected = False
                 await asyncio.sleep(self.options.reconnect_s)
@@ -248,3 +248,10 @@ class Hub:
         self._worker.shutdown(wait=True)
         if self.broker is not None:
             self.broker.stop()
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """Return the first error of a group, or of the groups within it: the tasks' own groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

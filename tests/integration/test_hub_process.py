@@ -499,6 +499,17 @@ def test_a_managed_broker_that_ends_is_started_again_with_its_accounts() -> None
     run(story)
 
 
+def test_why_the_hub_is_not_connected_is_said_in_the_words_of_the_cause() -> None:
+    async def story(world: World) -> None:
+        managed = StubBroker()
+        await world.start(managed=managed, options=HubOptions(tick_s=0.01, epoch_wait_s=0.05))
+        managed.stop()
+        await world.until(lambda: not world.hub.connected)
+        assert world.hub.why_disconnected == "the managed broker has ended"
+
+    run(story)
+
+
 def test_a_managed_broker_that_does_not_start_is_tried_again() -> None:
     async def story(world: World) -> None:
         managed = StubBroker(failing_starts=3)
