@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import signal
 import sys
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from device_agent import __version__
+from device_agent.logs import log_to_stderr
 from device_agent.protocol.errors import AgentError, BadInput, NoModel, NotTrusted
 
 EXIT_FAILED = 1
@@ -22,9 +22,7 @@ EXIT_NOT_TRUSTED = 6
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit code (0 ok, 1 failed, 2 usage, 6 not trusted)."""
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=arguments.log_level.upper(), stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(EventFormatter())
+    log_to_stderr(arguments.log_level.upper())
     try:
         return int(arguments.command(arguments))
     except AgentError as error:
@@ -183,22 +181,6 @@ def _read_rows(path: Path) -> Any:
             f"cannot read rows from {path}: {error}",
             next_step="give a .npy array, or a .npz with an array 'x'",
         ) from error
-
-
-class EventFormatter(logging.Formatter):
-    """`time level event key=value …`: constant event names, facts as fields."""
-
-    _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
-        fields = " ".join(
-            f"{key}={value}" for key, value in vars(record).items() if key not in self._STANDARD
-        )
-        line = f"{self.formatTime(record)} {record.levelname.lower()} {record.getMessage()}"
-        if record.exc_info:
-            fields += "\n" + self.formatException(record.exc_info)
-        return f"{line} {fields}".rstrip()
 
 
 if __name__ == "__main__":

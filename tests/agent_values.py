@@ -12,6 +12,7 @@ from device_agent.core.states import State
 from device_agent.protocol.chunks import BlobRef, chunk_hashes
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
+from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.manifest import (
     Budget,
     ChunkedBlob,
@@ -20,23 +21,16 @@ from device_agent.protocol.manifest import (
     Variant,
     Waiver,
 )
-from device_agent.protocol.messages import (
-    Ack,
-    Command,
-    Desired,
-    DesiredModel,
-    Epoch,
-    Event,
+from device_agent.protocol.orders import Ack, Command, Desired, DesiredModel, Epoch
+from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reports import (
     Need,
-    Numbered,
     Reported,
     ReportedDeployment,
     ReportedModel,
     ReportedVersion,
-    Window,
 )
-from device_agent.protocol.probation import ProbationRules
-from device_agent.protocol.reasons import Reason
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, confidence_bin, latency_bin
 
 DEVICE = DeviceId("cam-1")

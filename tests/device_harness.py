@@ -31,9 +31,10 @@ from device_agent.protocol.envelope import (
 )
 from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
 from device_agent.protocol.manifest import Budget, Manifest
-from device_agent.protocol.messages import Ack, Command, Desired, DesiredModel, Need
+from device_agent.protocol.orders import Ack, Command, Desired, DesiredModel
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reports import Need
 from device_agent.protocol.root import ROLES, Root
 from device_agent.shell.fetch import FetchLimits
 from device_agent.shell.link import Connected, Message

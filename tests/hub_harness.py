@@ -23,18 +23,15 @@ from device_agent.protocol.envelope import (
     unseal,
 )
 from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
+from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.manifest import Manifest, TensorSpec, Variant, Waiver
-from device_agent.protocol.messages import (
-    Ack,
-    Desired,
-    Event,
+from device_agent.protocol.orders import Ack, Desired
+from device_agent.protocol.reports import (
     Need,
-    Numbered,
     Reported,
     ReportedDeployment,
     ReportedModel,
     ReportedVersion,
-    Window,
 )
 from device_agent.protocol.root import ROLES, Root
 from edgeops.delivery.demand import Demand

@@ -11,7 +11,7 @@ from device_agent.core.states import PREEMPTIBLE, State
 from device_agent.protocol.errors import ModelRefused, NotTrusted
 from device_agent.protocol.ids import DeviceId, Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant, agent_version_key
-from device_agent.protocol.messages import Desired, DesiredModel
+from device_agent.protocol.orders import Desired, DesiredModel
 from device_agent.protocol.reasons import Reason
 
 

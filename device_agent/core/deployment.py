@@ -16,8 +16,9 @@ from device_agent.core.states import (
     State,
 )
 from device_agent.protocol.ids import Digest, ModelName
-from device_agent.protocol.messages import MAX_DETAIL, DesiredModel
+from device_agent.protocol.orders import DesiredModel
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reports import MAX_DETAIL
 
 MAX_TRANSITIONS = 48
 """Loop breaker: a deployment that changed state this often is ended, whatever it wants."""

@@ -12,7 +12,7 @@ from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import Digest, ModelName, parse_digest
-from device_agent.protocol.messages import DesiredModel
+from device_agent.protocol.orders import DesiredModel
 from device_agent.protocol.reasons import Reason
 
 SLOTS = ("A", "B")

@@ -26,6 +26,7 @@ from device_agent.protocol.ids import (
 SCHEMA_VERSION = 1
 MAX_TEXT = 512
 MAX_ITEMS = 4096
+MAX_MODELS = 32
 
 T = TypeVar("T")
 
@@ -150,6 +151,13 @@ class Fields:
         if len(names) > max_items:
             raise ProtocolError(f"{inner.path} has more than {max_items} keys")
         return {name: read(inner.fields(name)) for name in names}
+
+    def models(
+        self, key: str, read: Callable[[Fields], T], *, max_items: int
+    ) -> dict[ModelName, T]:
+        """Return ``read`` of each value of the object under ``key``, whose keys name models."""
+        values = self.mapping(key, read, max_items=max_items)
+        return {parse_model_name(name): value for name, value in values.items()}
 
     def names(self) -> list[str]:
         """Return the keys of this object, sorted, each at most ``MAX_TEXT`` characters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from device_agent.protocol.messages import Command
+from device_agent.protocol.orders import Command
 from device_agent.shell.storage import Storage
 
 COMMANDS_PATH = "commands.json"

@@ -17,7 +17,7 @@ from device_agent.core.records import SLOTS, ModelRecord
 from device_agent.core.states import ACTS, FINAL, EventType, State
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.ids import Digest, ModelName
-from device_agent.protocol.messages import Desired
+from device_agent.protocol.orders import Desired
 from device_agent.protocol.reasons import Reason
 from device_agent.shell import journal, packages
 from device_agent.shell.acts import Acts

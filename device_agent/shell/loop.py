@@ -23,7 +23,7 @@ from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
-from device_agent.protocol.messages import Ack, Desired, Epoch
+from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
 from device_agent.runtimes.available import available_runtimes
 from device_agent.shell.acts import Acts

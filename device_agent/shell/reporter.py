@@ -13,13 +13,12 @@ from device_agent.protocol import topics
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError, StorageFailed
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import (
-    Event,
+from device_agent.protocol.items import Event, Window
+from device_agent.protocol.reports import (
     Reported,
     ReportedDeployment,
     ReportedModel,
     ReportedVersion,
-    Window,
 )
 from device_agent.shell.live import LiveModel
 from device_agent.shell.outbox import Item, Outbox

@@ -10,7 +10,7 @@ from device_agent.protocol import envelope
 from device_agent.protocol.codec import decode
 from device_agent.protocol.errors import ModelRefused, NotTrusted
 from device_agent.protocol.ids import DeviceId
-from device_agent.protocol.messages import Command, Desired, DesiredModel
+from device_agent.protocol.orders import Command, Desired, DesiredModel
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.root import Root, next_root, pinned_root
 from device_agent.shell.storage import Storage

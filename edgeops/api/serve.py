@@ -8,9 +8,11 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,9 @@ from edgeops.trust.keys import KeyFolder
 
 logger = logging.getLogger(__name__)
 
+BACKLOG = 128
+WAITING_S = 3.0
+"""After this a person is told what the start waits for."""
 HUB_PASSWORD_SETTING = "hub_broker_password"  # noqa: S105 - the name of a setting
 
 
@@ -68,7 +73,11 @@ class Served:
     token_is_new: bool
 
 
-def serve(options: ServeOptions, on_ready: Callable[[Served], None]) -> None:
+def serve(
+    options: ServeOptions,
+    on_ready: Callable[[Served], None],
+    on_waiting: Callable[[str], None],
+) -> None:
     """Run the hub until SIGINT or SIGTERM; everything it started ends with it.
 
     Raises:
@@ -105,14 +114,19 @@ def serve(options: ServeOptions, on_ready: Callable[[Served], None]) -> None:
         if broker is not None:
             broker.start()
         _write_private(options.home / "hub.json", json.dumps({"url": served.url}))
-        asyncio.run(_run(hub, listener, lambda: on_ready(served)))
+        asyncio.run(_run(hub, listener, lambda: on_ready(served), on_waiting))
     finally:
         listener.close()
         if database is not None:
             database.close()
 
 
-async def _run(hub: Hub, listener: socket.socket, ready: Callable[[], None]) -> None:
+async def _run(
+    hub: Hub,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    waiting: Callable[[str], None],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -124,7 +138,7 @@ async def _run(hub: Hub, listener: socket.socket, ready: Callable[[], None]) -> 
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     working = asyncio.create_task(hub.run())
     serving = asyncio.create_task(_serve_quietly(server, listener))
-    announcing = asyncio.create_task(_announce(hub, server, ready))
+    announcing = asyncio.create_task(_announce(hub, server, ready, waiting))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({working, serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,9 +157,18 @@ async def _serve_quietly(server: uvicorn.Server, listener: socket.socket) -> Non
     await server._serve([listener])  # noqa: SLF001 - serve() would replace our handlers
 
 
-async def _announce(hub: Hub, server: uvicorn.Server, ready: Callable[[], None]) -> None:
+async def _announce(
+    hub: Hub,
+    server: uvicorn.Server,
+    ready: Callable[[], None],
+    waiting: Callable[[str], None],
+) -> None:
+    asked_s = time.monotonic()
     while not (server.started and hub.connected):
         await asyncio.sleep(0.05)
+        if time.monotonic() - asked_s > WAITING_S:
+            asked_s = math.inf
+            waiting(hub.why_disconnected)
     ready()
 
 
@@ -155,6 +178,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(BACKLOG)  # now: with SO_REUSEADDR a second bind would succeed until then
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 
 import click
 
+from device_agent.logs import log_to_stderr
 from edgeops import __version__
 from edgeops.cli import access, demo, devices, doctor, hub, keys, packages, profiles, rollouts
 from edgeops.cli.settings import Settings, default_home
@@ -35,26 +35,8 @@ def main(
     6 not trusted.
     """
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
-    logging.basicConfig(level=levels[min(verbose, 2)], stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_EventFormatter())
+    log_to_stderr(levels[min(verbose, 2)])
     context.obj = Settings(home=home.expanduser().absolute(), hub=hub, token=token)
-
-
-class _EventFormatter(logging.Formatter):
-    """`time level event key=value …`, as the device agent logs too."""
-
-    _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return one line."""
-        fields = " ".join(
-            f"{key}={value}" for key, value in vars(record).items() if key not in self._STANDARD
-        )
-        line = f"{self.formatTime(record)} {record.levelname.lower()} {record.getMessage()}"
-        if record.exc_info:
-            fields += "\n" + self.formatException(record.exc_info)
-        return f"{line} {fields}".rstrip()
 
 
 for command in (

@@ -17,6 +17,8 @@ from edgeops.domain.errors import EdgeopsError
 Json = dict[str, Any]
 
 TIMEOUT_S = 30.0
+PATIENCE_S = 60.0
+"""How long a hub that is being restarted is waited for."""
 UPLOAD_TIMEOUT_S = 600.0
 ENDED = frozenset({"completed", "rolled_back", "aborted"})
 _WITHOUT_BODY: Mapping[int, tuple[type[EdgeopsError], str]] = {
@@ -167,7 +169,7 @@ class Client:
         return self._json("POST", f"/v1/rollouts/{rollout}/{trigger}", json={"why": why})
 
     def watch_rollout(
-        self, rollout: str, *, interval_s: float = 0.5, patience_s: float = 60.0
+        self, rollout: str, *, interval_s: float = 0.5, patience_s: float = PATIENCE_S
     ) -> Iterator[Json]:
         """Yield a rollout again and again until it has ended; the last one is the end.
 
@@ -206,7 +208,8 @@ class Client:
         """
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         last: Json = {}
-        for last in self.watch_rollout(rollout):
+        patience_s = PATIENCE_S if timeout_s is None else min(PATIENCE_S, timeout_s)
+        for last in self.watch_rollout(rollout, patience_s=patience_s):
             if on_change is not None:
                 on_change(last)
             if last["state"] not in ENDED and end_s is not None and time.monotonic() > end_s:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import BlobRef, expand_ranges
 from device_agent.protocol.ids import DeviceId, Digest
-from device_agent.protocol.messages import Need
+from device_agent.protocol.reports import Need
 
 STRAGGLER_SHARE = 0.25
 """A lone device that misses at most this share of a blob gets it on its own topic."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import Reported
 from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.reports import Reported
 from edgeops.domain.errors import InvalidInput
 
 _LABEL_KEY = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}", re.ASCII)
@@ -16,6 +16,10 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9._-]{1,63}", re.ASCII)
 
 BUILT_IN_LABELS = ("device", "profile")
 """Keys that every device has by itself; they cannot be set."""
+
+
+HUB_ACCOUNT = "edgeops-hub"
+"""The hub's own account on the broker: no device may have this name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import Desired, DesiredModel
+from device_agent.protocol.orders import Desired, DesiredModel
 from edgeops.domain.fleet import DesiredState, DesiredVersion
 from edgeops.domain.registry import Version
 

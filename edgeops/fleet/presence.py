@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from device_agent.protocol.messages import Reported
+from device_agent.protocol.reports import Reported
 from edgeops.domain.fleet import Presence
 
 

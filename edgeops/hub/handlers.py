@@ -16,7 +16,8 @@ from device_agent.protocol import topics
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import DeviceId
-from device_agent.protocol.messages import Need, Numbered, Reported
+from device_agent.protocol.items import Numbered
+from device_agent.protocol.reports import Need, Reported
 from edgeops.delivery.demand import Demand
 from edgeops.domain.errors import EdgeopsError
 from edgeops.service import fleet, inbox

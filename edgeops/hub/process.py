@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import encode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
-from device_agent.protocol.messages import Epoch
+from device_agent.protocol.orders import Epoch
 from edgeops import __version__
 from edgeops.delivery.demand import Demand, Sending
 from edgeops.delivery.pacing import TokenBucket
@@ -29,6 +30,7 @@ from edgeops.transport.contract import Incoming, Transport, TransportLost
 logger = logging.getLogger(__name__)
 
 EPOCH_SETTING = "epoch"
+EPOCH_GIVEN_SETTING = "epoch_given"
 T = TypeVar("T")
 
 
@@ -137,7 +139,8 @@ class Hub:
         )
         if self._epoch_seen.is_set():
             return
-        await self._call(fleet.publish_all_again, self.context)
+        lost = await self._call(self._note_epoch)
+        await self._call(partial(fleet.publish_all_again, self.context, lost=lost))
         epoch = Epoch(epoch=self._epoch, hub=__version__)
         await self._transport.publish(topics.epoch(), encode(epoch.to_document()), retain=True)
 
@@ -236,6 +239,13 @@ class Hub:
                 epoch = self.context.chance(8).hex()
                 work.settings.put(EPOCH_SETTING, epoch)
             return epoch
+
+    def _note_epoch(self) -> bool:
+        """Note that a broker gets this hub's epoch now; tell whether one had it before."""
+        with self.context.database.begin() as work:
+            before = work.settings.get(EPOCH_GIVEN_SETTING) is not None
+            work.settings.put(EPOCH_GIVEN_SETTING, self._epoch)
+            return before
 
     async def _call(self, function: Callable[..., T], *args: object) -> T:
         """Call what touches the database, in the one thread that does."""

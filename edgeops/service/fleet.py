@@ -10,10 +10,11 @@ from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import DeviceId, parse_device_id
 from device_agent.protocol.manifest import parse_profile_id
-from device_agent.protocol.messages import Command, Reported
+from device_agent.protocol.orders import Command
+from device_agent.protocol.reports import Reported
 from edgeops.access import audit
 from edgeops.domain.errors import InvalidInput, NotFound
-from edgeops.domain.fleet import DesiredState, Device, parse_labels
+from edgeops.domain.fleet import HUB_ACCOUNT, DesiredState, Device, parse_labels
 from edgeops.fleet import convergence, desired, presence, selector
 from edgeops.service import rollouts
 from edgeops.service.context import HUB_ACTOR, Context
@@ -46,6 +47,8 @@ def enroll(
         Conflict: the name is taken.
     """
     device = _device_id(name)
+    if device == HUB_ACCOUNT:
+        raise InvalidInput(f"{name} is the hub's own account", next_step="choose another name")
     password = base64.urlsafe_b64encode(context.chance(PASSWORD_BYTES)).decode().rstrip("=")
     entered = Device(
         id=device,
@@ -186,10 +189,17 @@ def desired_published(context: Context, name: DeviceId, generation: int) -> None
         work.fleet.mark_published(name, generation)
 
 
-def publish_all_again(context: Context) -> None:
-    """Have every desired state published again: the broker has lost its state."""
+def publish_all_again(context: Context, *, lost: bool) -> None:
+    """Have every desired state published again.
+
+    Args:
+        context: the control plane.
+        lost: the broker has lost its state; otherwise it is new to this hub.
+    """
     with context.database.begin() as work:
         work.fleet.publish_again()
+        if not lost:
+            return
         audit.record(work.audit, context.clock(), HUB_ACTOR, "broker.state_lost", "broker")
 
 

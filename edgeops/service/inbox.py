@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import Ack, Event, Numbered, Window
+from device_agent.protocol.items import Event, Numbered, Window
+from device_agent.protocol.orders import Ack
 from edgeops.service import rollouts
 from edgeops.service.context import Context
 

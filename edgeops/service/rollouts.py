@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import Event, Reported
+from device_agent.protocol.items import Event
+from device_agent.protocol.reports import Reported
 from edgeops.access import audit
 from edgeops.domain.errors import Conflict, InvalidInput, NotFound
 from edgeops.domain.fleet import DesiredVersion, Device
@@ -102,7 +103,7 @@ def ask(context: Context, actor: str, rollout: str, trigger: Trigger, why: str =
 
     Raises:
         NotFound: no such rollout.
-        Conflict: its state does not allow it.
+        Conflict: its state does not allow it, or a newer rollout has come after it.
     """
     acts: dict[Trigger, audit.Act] = {
         Trigger.PAUSE: "rollout.pause",
@@ -114,6 +115,8 @@ def ask(context: Context, actor: str, rollout: str, trigger: Trigger, why: str =
         raise InvalidInput(f"a person cannot ask for {trigger}")
     with context.database.begin() as work:
         before = _get(work, rollout)
+        if trigger is Trigger.ROLL_BACK:
+            _check_newest(work, before)
         after = _step(context, work, before, Ask(trigger=trigger, why=why))
         audit.record(work.audit, context.clock(), actor, acts[trigger], rollout, why=why)
     return after
@@ -267,6 +270,22 @@ def _check_overlap(work: Work, cohort: tuple[Device, ...], model: ModelName) -> 
                 f"{len(shared)} of these devices",
                 next_step=f"wait for it, or: edgeops rollout abort {other.id}",
             )
+
+
+def _check_newest(work: Work, rollout: Rollout) -> None:
+    """Refuse to take back what a newer rollout has replaced already."""
+    ours = (rollout.id, rollout.id + BACK)
+    wishes = [
+        work.fleet.desired_of(member.device).models.get(rollout.model)
+        for member in rollout.members
+        if member.ordered_s is not None
+    ]
+    newer = sorted({wish.rollout for wish in wishes if wish is not None} - set(ours))
+    if newer:
+        raise Conflict(
+            f"rollout {rollout.id} was followed by {', '.join(newer)} on its devices",
+            next_step=f"roll that back: edgeops rollout rollback {newer[-1].removesuffix(BACK)}",
+        )
 
 
 def _get(work: Work, rollout: str) -> Rollout:

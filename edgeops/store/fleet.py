@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import Reported
 from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.reports import Reported
 from edgeops.domain.errors import Conflict
 from edgeops.domain.fleet import DesiredState, DesiredVersion, Device, Presence
 from edgeops.store.schema import desired, devices

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.messages import Window
+from device_agent.protocol.items import Window
 from edgeops.store.schema import inbox, windows
 
 

@@ -9,7 +9,7 @@ from device_agent.protocol.envelope import (
     pre_authentication,
     seal,
 )
-from device_agent.protocol.messages import Command, Desired
+from device_agent.protocol.orders import Command, Desired
 from edgeops.trust.keys import SigningKey
 
 

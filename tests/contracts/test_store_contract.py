@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from device_agent.protocol.ids import DeviceId, Digest, ModelName
-from device_agent.protocol.messages import Reported, Window
+from device_agent.protocol.items import Window
 from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.reports import Reported
 from edgeops.domain.errors import Conflict, StoreFailed
 from edgeops.domain.fleet import DesiredState, DesiredVersion, Device, Presence
 from edgeops.domain.rollout import Member, MemberState, Policy, Rollout, RolloutState

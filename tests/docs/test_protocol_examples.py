@@ -13,13 +13,15 @@ import pytest
 
 from device_agent.core.deployment import MAX_TRANSITIONS
 from device_agent.processing.golden import decode_golden, encode_golden
-from device_agent.protocol import chunks, codec, envelope, messages, topics
+from device_agent.protocol import chunks, codec, envelope, fields, items, orders, reports, topics
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, Digest, digest_of, shard_of
+from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
-from device_agent.protocol.messages import Ack, Command, Desired, Epoch, Need, Numbered, Reported
+from device_agent.protocol.orders import Ack, Command, Desired, Epoch
+from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
 from device_agent.shell import commands, link, outbox
 from edgeops.trust.keys import verify_signature
@@ -106,8 +108,9 @@ def test_every_message_class_has_an_example() -> None:
     shown = {type(value) for kind in KINDS for value in _values(example(kind))}
     declared = {
         each
-        for each in vars(messages).values()
-        if dataclasses.is_dataclass(each) and each.__module__ == messages.__name__
+        for module in (orders, reports, items)
+        for each in vars(module).values()
+        if dataclasses.is_dataclass(each) and each.__module__ == module.__name__
     }
     assert declared
     assert declared <= shown
@@ -177,8 +180,8 @@ def test_the_bounds_that_the_page_states_are_those_of_the_code() -> None:
     assert (codec.MAX_DEPTH, codec.MAX_INTEGER) == (16, 2**53 - 1)
     assert (chunks.MIN_CHUNK_BYTES, chunks.MAX_CHUNKS) == (256, 2**20)
     assert chunks.MAX_BLOB_BYTES == 2**31 - 1
-    assert (messages.MAX_MODELS, messages.MAX_RANGES, messages.MAX_WINDOWS) == (32, 512, 32)
-    assert messages.MAX_DETAIL == 400
+    assert (fields.MAX_MODELS, reports.MAX_RANGES, items.MAX_WINDOWS) == (32, 512, 32)
+    assert reports.MAX_DETAIL == 400
     assert (outbox.MAX_ITEMS, outbox.SEND_AT_ONCE, outbox.RESEND_AFTER_S) == (10_000, 16, 5.0)
     assert commands.MAX_REMEMBERED == 128
     assert link.LinkLimits().max_inbox == 20_000

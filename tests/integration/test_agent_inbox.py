@@ -26,7 +26,7 @@ from device_agent.protocol.envelope import (
     seal,
 )
 from device_agent.protocol.ids import DeviceId
-from device_agent.protocol.messages import Ack, Epoch
+from device_agent.protocol.orders import Ack, Epoch
 from device_agent.shell.link import Connected, Disconnected, Link, LinkLimits, Message
 from edgeops.packaging.package import Package
 from tests.device_harness import DEVICE, Device, Hub, Workshop, order_of

@@ -11,7 +11,7 @@ import pytest
 from device_agent.protocol import topics
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.ids import Digest
-from device_agent.protocol.messages import Epoch
+from device_agent.protocol.orders import Epoch
 from edgeops.hub.broker import HUB_USERNAME, BrokerStartFailed
 from edgeops.hub.process import Hub, HubOptions
 from edgeops.rollout.machine import Trigger

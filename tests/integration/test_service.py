@@ -12,7 +12,8 @@ from device_agent.protocol.codec import decode
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import digest_of
 from device_agent.protocol.manifest import Waiver
-from device_agent.protocol.messages import Ack, ReportedModel, ReportedVersion
+from device_agent.protocol.orders import Ack
+from device_agent.protocol.reports import ReportedModel, ReportedVersion
 from device_agent.protocol.root import pinned_root
 from edgeops.domain.errors import Conflict, InvalidInput, NotFound, NotTrusted
 from edgeops.domain.rollout import MemberState

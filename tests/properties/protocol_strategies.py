@@ -17,6 +17,7 @@ from device_agent.protocol.codec import MAX_INTEGER
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import Signature, key_id
 from device_agent.protocol.ids import digest_of
+from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.manifest import (
     MAX_VERSION,
     RUNTIMES,
@@ -27,25 +28,17 @@ from device_agent.protocol.manifest import (
     Variant,
     Waiver,
 )
-from device_agent.protocol.messages import (
-    COMMANDS,
+from device_agent.protocol.orders import COMMANDS, Ack, Command, Desired, DesiredModel, Epoch
+from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reports import (
     MAX_SESSION,
-    Ack,
-    Command,
-    Desired,
-    DesiredModel,
-    Epoch,
-    Event,
     Need,
-    Numbered,
     Reported,
     ReportedDeployment,
     ReportedModel,
     ReportedVersion,
-    Window,
 )
-from device_agent.protocol.probation import ProbationRules
-from device_agent.protocol.reasons import Reason
 from device_agent.protocol.root import ROLES, Root
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS
 

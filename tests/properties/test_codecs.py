@@ -26,9 +26,11 @@ from device_agent.protocol.codec import MAX_INTEGER, decode, encode
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import PAYLOAD_DESIRED, read, seal
 from device_agent.protocol.ids import digest_of
+from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
-from device_agent.protocol.messages import Ack, Command, Desired, Epoch, Need, Numbered, Reported
+from device_agent.protocol.orders import Ack, Command, Desired, Epoch
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root
 from device_agent.protocol.sketch import LATENCY_BINS, latency_bin, latency_quantile_us
 from device_agent.shell.blobs import pack_bits, unpack_bits

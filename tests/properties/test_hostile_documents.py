@@ -18,8 +18,10 @@ from device_agent.protocol.enrolment import Enrolment, parse_broker
 from device_agent.protocol.envelope import PAYLOAD_COMMAND, PAYLOAD_DESIRED, PAYLOAD_ROOT, seal
 from device_agent.protocol.errors import NotTrusted, ProtocolError
 from device_agent.protocol.ids import digest_of
+from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
-from device_agent.protocol.messages import Ack, Command, Desired, Epoch, Need, Numbered, Reported
+from device_agent.protocol.orders import Ack, Command, Desired, Epoch
+from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
 from device_agent.protocol.topics import parse_down, parse_up
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec

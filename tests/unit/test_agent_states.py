@@ -16,8 +16,8 @@ from device_agent.core.states import (
     ImpossibleTransition,
     State,
 )
-from device_agent.protocol.messages import MAX_DETAIL
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reports import MAX_DETAIL
 from tests.agent_values import deployment, order, rules
 
 UNDER_WAY = [state for state in State if state not in FINAL]

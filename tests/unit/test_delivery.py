@@ -11,7 +11,7 @@ import pytest
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import BlobRef, expand_ranges
 from device_agent.protocol.ids import DeviceId, digest_of
-from device_agent.protocol.messages import Need
+from device_agent.protocol.reports import Need
 from edgeops.delivery.demand import MAX_BLOBS, Demand, Sending
 from edgeops.delivery.pacing import TokenBucket
 

@@ -6,7 +6,7 @@ import pytest
 
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import DeviceId, ModelName, digest_of
-from device_agent.protocol.messages import (
+from device_agent.protocol.reports import (
     Reported,
     ReportedDeployment,
     ReportedModel,

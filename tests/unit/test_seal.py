@@ -8,7 +8,7 @@ from device_agent.protocol.codec import decode
 from device_agent.protocol.envelope import PAYLOAD_COMMAND, PAYLOAD_DESIRED, unseal
 from device_agent.protocol.errors import NotTrusted, ProtocolError
 from device_agent.protocol.ids import parse_device_id
-from device_agent.protocol.messages import Command, Desired
+from device_agent.protocol.orders import Command, Desired
 from edgeops.domain.errors import InvalidInput
 from edgeops.trust.keys import SigningKey, verify_signature
 from edgeops.trust.seal import seal_command, seal_desired

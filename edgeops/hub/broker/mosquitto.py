@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from edgeops.domain.fleet import HUB_ACCOUNT
 from edgeops.hub.broker.child import TetheredChild
 from edgeops.hub.broker.errors import BrokerAccountRefused
 from edgeops.hub.broker.port import mqtt_url, require_free
 from edgeops.hub.broker.private_file import make_private_folder, write_private
 from edgeops.trust.passwords import is_password_hash
 
-HUB_USERNAME: Final = "edgeops-hub"
+HUB_USERNAME: Final = HUB_ACCOUNT
 
 # A payload of edgeops has at most 60 KiB. A larger packet than this ends its sender's connection
 # before it is read into memory (MQTT 5: CONNACK announces the limit, DISCONNECT 0x95 says why).
