@@ -142,6 +142,14 @@ class Fields:
                 raise ProtocolError(f"{self.path}.{key} is not an array of integers >= {minimum}")
         return tuple(items)
 
+    def numbers(self, key: str, *, max_items: int) -> tuple[float, ...]:
+        """Return an array of finite numbers."""
+        items = self._items(key, max_items)
+        for item in items:
+            if isinstance(item, bool) or not isinstance(item, (int, float)):
+                raise ProtocolError(f"{self.path}.{key} is not an array of numbers")
+        return tuple(float(item) for item in items)
+
     def mapping(
         self, key: str, read: Callable[[Fields], T], *, max_items: int = 256
     ) -> dict[str, T]:

@@ -12,10 +12,21 @@ from typing import Any
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import DeviceId, Digest, ModelName
+from device_agent.protocol.plan import (
+    MAX_ATOMS,
+    MAX_COUNTS_TEXT,
+    MAX_EDGES,
+    MAX_ELEMENTS,
+    SCHEMA_DIGITS,
+    SPECIAL_BINS,
+    pack_counts,
+    unpack_counts,
+)
 from device_agent.protocol.reports import MAX_DETAIL
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, MAX_CLASSES
 
 MAX_WINDOWS = 32
+MAX_INPUT_COUNTS = MAX_ELEMENTS * (MAX_EDGES + MAX_ATOMS + SPECIAL_BINS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +79,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What one version did on one device between two moments: counts, mergeable by addition."""
+    """What one version did on one device between two moments: counts, mergeable by addition.
+
+    ``inputs`` are flat counts by the plan that ``plan`` names; an empty ``plan`` means that the
+    package has none.
+    """
 
     model: ModelName
     version: int
@@ -83,10 +98,19 @@ class Window:
     latency: tuple[int, ...]
     labelled: int
     labelled_correct: int
+    plan: str = ""
+    input_rows: int = 0
+    inputs: tuple[int, ...] = ()
 
     def to_document(self) -> dict[str, object]:
-        """Return the JSON form."""
+        """Return the JSON form; without a plan there are no input counts in it."""
+        inputs: dict[str, object] = {
+            "plan": self.plan,
+            "input_rows": self.input_rows,
+            "inputs": pack_counts(self.inputs),
+        }
         return {
+            **(inputs if self.plan else {}),
             "model": self.model,
             "version": self.version,
             "digest": self.digest,
@@ -119,10 +143,17 @@ class Window:
             latency=fields.integers("latency", max_items=LATENCY_BINS),
             labelled=fields.integer("labelled"),
             labelled_correct=fields.integer("labelled_correct"),
+            plan=fields.text("plan", max_length=SCHEMA_DIGITS) if fields.has("plan") else "",
+            input_rows=fields.integer("input_rows") if fields.has("plan") else 0,
+            inputs=_read_inputs(fields) if fields.has("plan") else (),
         )
         if window.labelled_correct > window.labelled or window.nonfinite > window.inferences:
             raise ProtocolError(f"{fields.path} has counts that contradict each other")
         return window
+
+
+def _read_inputs(fields: Fields) -> tuple[int, ...]:
+    return unpack_counts(fields.text("inputs", max_length=MAX_COUNTS_TEXT), MAX_INPUT_COUNTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

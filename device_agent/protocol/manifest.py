@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from device_agent.protocol.chunks import HASH_BYTES, MAX_CHUNKS, BlobRef
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import ModelName
 from device_agent.protocol.sketch import MAX_CLASSES
@@ -106,6 +107,8 @@ class Variant:
     ``golden`` holds rows with the outputs that this artifact gave at packaging and, if known,
     their labels; ``tolerance`` is the largest absolute difference to those outputs that a
     device may show; ``golden_accuracy`` is the share of labelled rows answered right.
+    ``reference`` is the profile of "normal" that devices count by; ``evidence`` what was
+    measured against the float model.
     """
 
     profiles: tuple[str, ...]
@@ -118,15 +121,24 @@ class Variant:
     tolerance: float
     golden_accuracy: float | None
     budget: Budget = field(default_factory=Budget)
+    reference: ChunkedBlob | None = None
+    evidence: Evidence | None = None
 
     @property
     def blobs(self) -> tuple[ChunkedBlob, ...]:
         """Everything that a device must fetch for this variant."""
-        return (self.artifact,) if self.golden is None else (self.artifact, self.golden)
+        every = (self.artifact, self.golden, self.reference)
+        return tuple(blob for blob in every if blob is not None)
 
     def to_document(self) -> dict[str, object]:
-        """Return the JSON form."""
+        """Return the JSON form; what the package does not have is left out."""
+        more: dict[str, object] = {}
+        if self.reference is not None:
+            more["reference"] = self.reference.to_document()
+        if self.evidence is not None:
+            more["evidence"] = self.evidence.to_document()
         return {
+            **more,
             "profiles": list(self.profiles),
             "runtime": self.runtime,
             "artifact": self.artifact.to_document(),
@@ -157,6 +169,8 @@ class Variant:
             tolerance=fields.number("tolerance"),
             golden_accuracy=fields.number("golden_accuracy", maximum=1.0) if has_accuracy else None,
             budget=Budget.from_fields(fields.fields("budget")),
+            reference=fields.optional("reference", ChunkedBlob.from_fields),
+            evidence=fields.optional("evidence", Evidence.from_fields),
         )
         if variant.scores not in [spec.name for spec in variant.outputs]:
             raise ProtocolError(f"{fields.path}.scores names no output")

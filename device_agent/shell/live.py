@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_agent.core.counts import Counts
+from device_agent.monitor.inputs import InputSketch
 from device_agent.monitor.tally import Tally
 from device_agent.processing.rows import fit_row
 from device_agent.processing.scores import read_scores
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant
+from device_agent.protocol.plan import SketchPlan
 
 if TYPE_CHECKING:
     from device_agent.runtimes.contract import LoadedModel
@@ -53,13 +55,24 @@ class LiveModel:
         variant: Variant,
         loaded: LoadedModel,
         before: Counts | None,
+        plan: SketchPlan | None = None,
     ) -> None:
-        """Take over a loaded model; ``before`` are the counts of earlier runs."""
+        """Take over a loaded model.
+
+        Args:
+            digest: names the package.
+            manifest: the package's manifest.
+            variant: the one that was loaded.
+            loaded: the model.
+            before: counts of earlier runs of this version.
+            plan: what to count of the inputs, None for a package without a reference.
+        """
         self.digest = digest
         self.manifest = manifest
         self.variant = variant
         self.lock = threading.Lock()
         self.tally = Tally(before)
+        self.inputs = InputSketch(plan) if plan is not None else None
         self.closed = False
         self._loaded = loaded
         self._scores_at = [spec.name for spec in variant.outputs].index(variant.scores)
@@ -81,6 +94,8 @@ class LiveModel:
             self.tally.observe_failure()
             raise
         latency_us = (time.perf_counter_ns() - started) / 1000
+        if self.inputs is not None:
+            self.inputs.observe(fitted)
         scores = read_scores(outputs[self._scores_at])
         self.tally.observe(
             latency_us=latency_us,

@@ -12,7 +12,9 @@ from device_agent.protocol.errors import ModelRefused, ProtocolError, StorageFai
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, ModelName, digest_of
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+from device_agent.protocol.plan import SketchPlan
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.reference import ReferenceProfile
 from device_agent.runtimes.available import get_runtime
 from device_agent.shell.blobs import blob_path
 from device_agent.shell.live import LiveModel, LiveModels
@@ -71,8 +73,26 @@ def load_into(
     before = load_counts(storage, record.name, letter)
     live.exchange(
         record.name,
-        LiveModel(digest=digest, manifest=manifest, variant=variant, loaded=loaded, before=before),
+        LiveModel(
+            digest=digest,
+            manifest=manifest,
+            variant=variant,
+            loaded=loaded,
+            before=before,
+            plan=_plan(storage, variant),
+        ),
     )
+
+
+def _plan(storage: Storage, variant: Variant) -> SketchPlan | None:
+    """Return what to count of the inputs; a damaged reference only costs the counting."""
+    if variant.reference is None:
+        return None
+    try:
+        data = storage.read(blob_path(variant.reference.ref.digest)) or b""
+        return ReferenceProfile.from_bytes(data).plan
+    except (ProtocolError, StorageFailed):
+        return None
 
 
 def blobs_of(variant: Variant) -> frozenset[Digest]:

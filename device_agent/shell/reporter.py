@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from device_agent.core.counts import Counts
 from device_agent.core.deployment import Deployment
@@ -62,9 +63,14 @@ class Reporter:
         """Keep the live model's window for the hub, if anything happened in it."""
         with live.lock:
             counts = live.tally.close_window()
+            rows, inputs = live.inputs.take() if live.inputs is not None else (0, ())
         if not (counts.inferences or counts.failures or counts.labelled):
             return
-        self._put("telemetry", self._window(name, live, counts, started_s).to_document())
+        window = self._window(name, live, counts, started_s)
+        if live.inputs is not None:
+            plan = live.inputs.plan.schema
+            window = replace(window, plan=plan, input_rows=rows, inputs=inputs)
+        self._put("telemetry", window.to_document())
 
     def reported(
         self,

@@ -16,11 +16,13 @@ from device_agent.processing.golden import decode_golden, encode_golden
 from device_agent.protocol import chunks, codec, envelope, fields, items, orders, reports, topics
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import Signature
+from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, Digest, digest_of, shard_of
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
 from device_agent.protocol.orders import Ack, Command, Desired, Epoch
+from device_agent.protocol.reference import ReferenceProfile
 from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
 from device_agent.shell import commands, link, outbox
@@ -67,6 +69,8 @@ KINDS: Mapping[str, tuple[Read, Write]] = {
     "root envelope": (_envelope(envelope.PAYLOAD_ROOT), _resealed),
     "manifest": (lambda document: Manifest.from_bytes(codec.encode(document)), _reread),
     "signature": (lambda document: Signature.from_fields(Fields(document, "")), _rewritten),
+    "evidence": (lambda document: Evidence.from_fields(Fields(document, "")), _rewritten),
+    "reference": (lambda document: ReferenceProfile.from_bytes(codec.encode(document)), _reread),
     "golden": (
         lambda document: decode_golden(codec.encode(document)),
         lambda rows: json.loads(encode_golden(rows)),

@@ -1,0 +1,32 @@
+"""Predictions: the class and the confidence that a model gives each of many rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agent.processing.scores import read_scores
+
+NO_CLASS = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictions:
+    """``classes`` ``[n]`` int64 (``NO_CLASS`` where there is none), ``confidence`` ``[n]``."""
+
+    classes: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+
+def read_predictions(scores: NDArray[np.generic]) -> Predictions:
+    """Return the predictions in the scores of many rows, ``[n, 1, C]`` or ``[n, C]``."""
+    read = [read_scores(row.reshape(1, -1)) for row in scores]
+    return Predictions(
+        classes=np.array(
+            [NO_CLASS if each.class_index is None else each.class_index for each in read],
+            dtype=np.int64,
+        ),
+        confidence=np.array([each.confidence for each in read]),
+    )
