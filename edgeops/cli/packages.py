@@ -27,7 +27,20 @@ from edgeops.domain.errors import InvalidInput
     help="Labelled rows (.npz with x and y): golden vectors, and the golden gate.",
 )
 @click.option("--min-accuracy", default=0.8, show_default=True, help="Bar of the golden gate.")
-@click.option("--waive", "waived", multiple=True, metavar="GATE", help="Waive a gate (golden).")
+@click.option(
+    "--evaluation",
+    type=click.Path(path_type=Path),
+    help="Held-out labelled rows (.npz): evidence, quality gate and reference profile.",
+)
+@click.option(
+    "--max-drop",
+    default=0.02,
+    show_default=True,
+    help="Accuracy that may be lost against the float model (upper end of the interval).",
+)
+@click.option(
+    "--waive", "waived", multiple=True, metavar="GATE", help="Waive a gate: golden, quality."
+)
 @click.option("--reason", "reasons", multiple=True, help="Why it is waived; one for each --waive.")
 @click.option("--labels", help="Class names, joined by commas.")
 @click.option(
@@ -69,6 +82,8 @@ def package(
         version=number,
         profiles=given["profiles"],
         golden=given["golden"],
+        evaluation=given["evaluation"],
+        max_drop=given["max_drop"],
         min_accuracy=given["min_accuracy"],
         waivers=_waivers(given["waived"], given["reasons"]),
         labels=tuple(given["labels"].split(",")) if given["labels"] else (),

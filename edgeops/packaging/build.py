@@ -6,9 +6,7 @@ same package versions gives the same bytes.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent import __version__
@@ -26,24 +24,18 @@ from device_agent.protocol.manifest import (
 from device_agent.runtimes.available import runtime_package
 from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
-from edgeops.packaging.evaluate import Evaluation, Trial, class_count, evaluate
+from edgeops.packaging.evaluate import Evaluation, class_count, evaluate
+from edgeops.packaging.evidence import QUALITY_GATE, check_rows
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.inspect import format_of, read_model_file
+from edgeops.packaging.model_file import ModelFile, on_trial
 from edgeops.packaging.package import Package, Signer, chunked
 from edgeops.packaging.profiles import find_profiles, load_profiles
+from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
 from edgeops.packaging.request import PackageRequest, check_request
 from edgeops.packaging.variants import FORMAT_OF_RUNTIME, PlannedVariant, plan_variants
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFile:
-    """A model file that was read: its name for errors, its bytes, and what will run it."""
-
-    name: str
-    data: bytes
-    runtime: str
 
 
 def build_package(
@@ -79,15 +71,24 @@ def build_package(
         for runtime in dict.fromkeys(each.runtime for each in planned)
     }
     _check_labels(request, evaluations)
+    qualities = _qualities(request, files, evaluations)
     waivers = _pass_golden_gate(request, evaluations, progress)
+    waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
     budgets = [_budget(request, each) for each in planned]
     _pass_memory_gate(planned, budgets, evaluations)
     variants = [
-        _variant(request, each, files[each.runtime], evaluations[each.runtime], budget)
+        _variant(
+            request,
+            each,
+            files[each.runtime],
+            evaluations[each.runtime],
+            qualities.get(each.runtime),
+            budget,
+        )
         for each, budget in zip(planned, budgets, strict=True)
     ]
     manifest = _manifest(request, variants, waivers, _lineage(request, files, rows, evaluations))
-    return _signed(manifest, files, evaluations, key)
+    return _signed(manifest, files, evaluations, qualities, key)
 
 
 def _read_files(paths: Sequence[Path]) -> dict[str, ModelFile]:
@@ -123,16 +124,33 @@ def _evaluate(
     file: ModelFile, rows: LabelledRows | None, request: PackageRequest, progress: Progress
 ) -> Evaluation:
     progress(f"evaluating {file.name} on {file.runtime}")
-    with tempfile.TemporaryDirectory(prefix="edgeops-package-") as name:
-        folder = Path(name)
-        artifact = folder / f"model.{FORMAT_OF_RUNTIME[file.runtime]}"
-        artifact.write_bytes(file.data)
-        trial = Trial(name=file.name, runtime=file.runtime, artifact=artifact, folder=folder)
+    with on_trial(file) as trial:
         found = evaluate(trial, rows, scores=request.scores, tolerance=request.tolerance)
     if found.accuracy is not None:
         progress(f"accuracy {found.accuracy:.4f} on {found.rows} rows")
     progress(f"memory {found.memory_mib:.1f} MiB, p95 latency {found.latency_ms_p95:.3f} ms here")
     return found
+
+
+def _qualities(
+    request: PackageRequest,
+    files: Mapping[str, ModelFile],
+    evaluations: Mapping[str, Evaluation],
+) -> dict[str, Quality]:
+    """Return what the evaluation rows show of each artifact; nothing without such rows."""
+    if request.evaluation is None:
+        return {}
+    rows = read_golden_rows(request.evaluation)
+    calibration = read_golden_rows(request.calibration) if request.calibration else None
+    check_rows(rows, calibration)
+    return {
+        runtime: evaluate_quality(files[runtime], found, rows, max_drop=request.max_drop)
+        for runtime, found in evaluations.items()
+    }
+
+
+def _waivers(request: PackageRequest, gate: str) -> tuple[Waiver, ...]:
+    return tuple(waiver for waiver in request.waivers if waiver.gate == gate)
 
 
 def _check_labels(request: PackageRequest, evaluations: Mapping[str, Evaluation]) -> None:
@@ -163,18 +181,19 @@ def _pass_golden_gate(
         )
         if share is not None and share < request.min_accuracy
     ]
+    waivers = _waivers(request, GOLDEN_GATE)
     if not missed:
-        if request.waivers:
+        if waivers:
             progress(f"the gate {GOLDEN_GATE!r} holds: its waiver is not needed, nor recorded")
         return ()
-    if not request.waivers:
+    if not waivers:
         raise GateFailed(
             f"gate {GOLDEN_GATE!r}: {missed[0]}, {request.min_accuracy:g} is asked",
             next_step=f"package a better model, or waive {GOLDEN_GATE!r} and say why",
         )
     for each in missed:
         progress(f"warning: gate {GOLDEN_GATE!r} waived: {each}, {request.min_accuracy:g} asked")
-    return request.waivers[:1]
+    return waivers[:1]
 
 
 def _budget(request: PackageRequest, planned: PlannedVariant) -> Budget:
@@ -212,6 +231,7 @@ def _variant(
     planned: PlannedVariant,
     file: ModelFile,
     found: Evaluation,
+    quality: Quality | None,
     budget: Budget,
 ) -> Variant:
     size = request.chunk_bytes
@@ -226,6 +246,8 @@ def _variant(
         tolerance=found.tolerance,
         golden_accuracy=found.golden_accuracy,
         budget=budget,
+        reference=chunked(quality.reference, size) if quality is not None else None,
+        evidence=quality.evidence if quality is not None else None,
     )
 
 
@@ -272,6 +294,7 @@ def _signed(
     manifest: Manifest,
     files: Mapping[str, ModelFile],
     evaluations: Mapping[str, Evaluation],
+    qualities: Mapping[str, Quality],
     key: Signer,
 ) -> Package:
     data = manifest.to_bytes()
@@ -286,7 +309,9 @@ def _signed(
         raise InvalidInput(f"devices would refuse this: {error}") from error
     blobs: dict[Digest, bytes] = {}
     for runtime, found in evaluations.items():
-        for blob in (files[runtime].data, found.golden):
+        quality = qualities.get(runtime)
+        reference = quality.reference if quality is not None else None
+        for blob in (files[runtime].data, found.golden, reference):
             if blob is not None:
                 blobs[digest_of(blob)] = blob
     return Package(manifest=parsed, manifest_bytes=data, signature=key.sign(data), blobs=blobs)

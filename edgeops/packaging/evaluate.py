@@ -25,6 +25,7 @@ from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
 from edgeops.packaging.golden_rows import LabelledRows, kept_numbers
+from edgeops.packaging.predictions import Predictions, read_predictions
 
 PROBE_TIMEOUT_S = 120.0
 BATCH_BYTES = 8 * 1024 * 1024
@@ -132,6 +133,24 @@ def evaluate(
     )
 
 
+def predict(trial: Trial, rows: LabelledRows, *, scores: str | None) -> Predictions:
+    """Return the class and the confidence that an artifact gives each row.
+
+    Args:
+        trial: the artifact.
+        rows: ``x`` ``[n, ...]``; labels are not looked at.
+        scores: output that holds the scores; None finds it.
+
+    Raises:
+        InvalidModel: it does not load, crashes, hangs or answers NaN.
+        InvalidGolden: the rows do not fit it.
+    """
+    described = _describe(trial)
+    chosen = choose_scores(described.outputs, scores)
+    _check_classes(rows, chosen, trial)
+    return read_predictions(_answer(trial, rows, described)[chosen.name])
+
+
 def choose_scores(outputs: Sequence[TensorSpec], asked: str | None) -> TensorSpec:
     """Return the output that holds the scores: the one asked for, or the likeliest.
 
@@ -186,7 +205,7 @@ def _answer(trial: Trial, rows: LabelledRows, model: ProbeReport) -> dict[str, N
         report = _probe(trial, document, scores="", return_outputs=True)
         if report.nonfinite:
             raise InvalidModel(
-                f"{trial.name} answers NaN or infinity on {report.nonfinite} golden rows",
+                f"{trial.name} answers NaN or infinity on {report.nonfinite} rows",
                 next_step="check its training and conversion",
             )
         parts.append(report.outputs_data or {})

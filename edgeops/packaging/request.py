@@ -16,8 +16,10 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_version_key
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
+from edgeops.packaging.evidence import MAX_DROP, QUALITY_GATE
 
 MIN_ACCURACY = 0.8
+WAIVABLE = (GOLDEN_GATE, QUALITY_GATE)
 RESERVED_LINEAGE = ("source.", "runtime.", "evaluation.", "golden", "packager")
 """Beginnings of the lineage keys that the packager itself fills in."""
 
@@ -32,6 +34,11 @@ class PackageRequest:
         version: its number, from 1.
         profiles: ids of the classes of board that it is for.
         golden: ``.npz`` with rows ``x`` and labels ``y``, or None.
+        evaluation: ``.npz`` with labelled rows that nothing was trained or calibrated on: gives
+            evidence and the reference profile.
+        calibration: ``.npz`` with rows ``x`` that quantization takes its ranges from.
+        max_drop: accuracy that may be lost against the float model: the upper end of the
+            interval of the drop must be below it.
         min_accuracy: share of labelled golden rows that every variant must answer right.
         waivers: gates that a person waives, each with a reason.
         labels: names of the classes, in the order of the scores.
@@ -50,6 +57,9 @@ class PackageRequest:
     version: int
     profiles: tuple[str, ...]
     golden: Path | None = None
+    evaluation: Path | None = None
+    calibration: Path | None = None
+    max_drop: float = MAX_DROP
     min_accuracy: float = MIN_ACCURACY
     waivers: tuple[Waiver, ...] = ()
     labels: tuple[str, ...] = ()
@@ -74,14 +84,15 @@ def check_request(request: PackageRequest) -> None:
         raise InvalidInput("no profile is given", next_step="list them with: edgeops profiles list")
     _check_range("version", request.version, 1, MAX_VERSION)
     _check_range("min_accuracy", request.min_accuracy, 0.0, 1.0)
+    _check_range("max_drop", request.max_drop, 0.0, 1.0)
     _check_range("chunk_bytes", request.chunk_bytes, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
     if request.tolerance is not None:
         _check_range("tolerance", request.tolerance, 0.0, 1e15)
     for waiver in request.waivers:
-        if waiver.gate != GOLDEN_GATE or not waiver.reason.strip():
+        if waiver.gate not in WAIVABLE or not waiver.reason.strip():
             raise InvalidInput(
                 f"gate {waiver.gate[:40]!r} cannot be waived with the reason {waiver.reason!r}",
-                next_step=f"the gate that can be waived is {GOLDEN_GATE!r}; say why",
+                next_step=f"gates that can be waived: {', '.join(WAIVABLE)}; say why",
             )
     for key in request.lineage:
         if key.startswith(RESERVED_LINEAGE):

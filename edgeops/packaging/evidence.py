@@ -1,0 +1,138 @@
+"""Evidence: the float model and the artifact on the same rows, and the gate on their difference.
+
+The gate asks for proof that little was lost: not the estimated drop but the *upper* end of its
+interval must be under the bar. With too few rows nothing can be proven, and that is said with
+the number of rows that it takes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agent.protocol.evidence import ClassEvidence, Evidence
+from edgeops.domain.errors import GateFailed, InvalidGolden
+from edgeops.packaging.golden_rows import LabelledRows
+from edgeops.packaging.predictions import Predictions
+from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
+
+QUALITY_GATE = "quality"
+MAX_DROP = 0.02
+CONFIDENCE = 0.95
+MAX_SHARED_ROWS = 0.01
+"""Share of the evaluation rows that may also be calibration rows: data sets repeat themselves."""
+
+
+def measure(
+    *,
+    recipe: str,
+    truth: NDArray[np.int64],
+    float_predicted: Predictions,
+    predicted: Predictions,
+    sizes: tuple[int, int],
+    max_drop: float,
+) -> Evidence:
+    """Return the evidence of an artifact.
+
+    Args:
+        recipe: how it was made.
+        truth: ``[n]`` true classes of the evaluation rows.
+        float_predicted: answers of the float model to these rows.
+        predicted: answers of the artifact to these rows.
+        sizes: bytes of the float model and of the artifact.
+        max_drop: the bar, kept with the evidence.
+    """
+    float_right = float_predicted.classes == truth
+    right = predicted.classes == truth
+    drop = paired_drop(float_right, right, confidence=CONFIDENCE)
+    return Evidence(
+        recipe=recipe,
+        rows=len(truth),
+        float_accuracy=float(float_right.mean()),
+        accuracy=float(right.mean()),
+        drop_low=_rounded(drop.low),
+        drop_high=_rounded(drop.high),
+        confidence=CONFIDENCE,
+        max_drop=max_drop,
+        agreement=float((float_predicted.classes == predicted.classes).mean()),
+        float_size_bytes=sizes[0],
+        size_bytes=sizes[1],
+        classes=_by_class(truth, float_right, right),
+    )
+
+
+def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
+    """Hold the upper end of the drop's interval against the bar.
+
+    Raises:
+        GateFailed: the drop is, or may be, larger than allowed; if more rows could prove
+            otherwise, the next step says how many.
+    """
+    if evidence.drop_high < evidence.max_drop:
+        return
+    lost = evidence.float_accuracy - evidence.accuracy
+    said = (
+        f"gate {QUALITY_GATE!r}: {name} by {evidence.recipe} loses {lost:.4f} "
+        f"(between {evidence.drop_low:.4f} and {evidence.drop_high:.4f}) of accuracy on "
+        f"{evidence.rows} rows; less than {evidence.max_drop:g} must be shown"
+    )
+    if lost >= evidence.max_drop:
+        raise GateFailed(said, next_step="use another recipe, or better calibration rows")
+    discordance = max((drop.only_first + drop.only_second) / drop.n, 1 / drop.n)
+    needed = rows_needed(evidence.max_drop, discordance, confidence=CONFIDENCE)
+    raise GateFailed(
+        said, next_step=f"evaluate on about {needed} rows, or ask for less with --max-drop"
+    )
+
+
+def drop_of(truth: NDArray[np.int64], first: Predictions, second: Predictions) -> PairedDrop:
+    """Return the paired drop of accuracy from the first to the second."""
+    return paired_drop(first.classes == truth, second.classes == truth, confidence=CONFIDENCE)
+
+
+def check_rows(evaluation: LabelledRows, calibration: LabelledRows | None) -> None:
+    """Refuse evaluation rows that cannot tell: unlabelled, of one class, or calibrated on.
+
+    Raises:
+        InvalidGolden: which of these it is, and what to do.
+    """
+    if evaluation.y is None:
+        raise InvalidGolden(
+            "the evaluation rows have no labels (y)", next_step="evaluation needs true classes"
+        )
+    if len(np.unique(evaluation.y)) < 2:
+        raise InvalidGolden(
+            f"all evaluation rows are of class {evaluation.y[0]}",
+            next_step="evaluate on rows of every class",
+        )
+    if calibration is None:
+        return
+    known = {row.tobytes() for row in _comparable(calibration.x)}
+    shared = sum(row.tobytes() in known for row in _comparable(evaluation.x))
+    if shared > MAX_SHARED_ROWS * len(evaluation.x):
+        raise InvalidGolden(
+            f"{shared} of {len(evaluation.x)} evaluation rows are calibration rows too",
+            next_step="hold evaluation rows out: what was calibrated on proves nothing",
+        )
+
+
+def _comparable(rows: NDArray[np.generic]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(rows.reshape(len(rows), -1).astype(np.float32))
+
+
+def _by_class(
+    truth: NDArray[np.int64], float_right: NDArray[np.bool_], right: NDArray[np.bool_]
+) -> tuple[ClassEvidence, ...]:
+    return tuple(
+        ClassEvidence(
+            rows=int((truth == label).sum()),
+            float_correct=int(float_right[truth == label].sum()),
+            correct=int(right[truth == label].sum()),
+        )
+        for label in range(int(truth.max()) + 1)
+    )
+
+
+def _rounded(value: float) -> float:
+    """Six digits: below what rows can tell, above what the last bits of a float do."""
+    return round(value, 6)

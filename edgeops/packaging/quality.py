@@ -1,0 +1,113 @@
+"""Quality: evidence and reference profile of an artifact, from the user's evaluation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.manifest import Waiver
+from edgeops.domain.errors import GateFailed, InvalidGolden
+from edgeops.packaging.evaluate import Evaluation, predict
+from edgeops.packaging.evidence import QUALITY_GATE, check_quality, drop_of, measure
+from edgeops.packaging.golden_rows import LabelledRows
+from edgeops.packaging.model_file import ModelFile, on_trial
+from edgeops.packaging.reference import ROWS_WANTED, make_plan, make_reference
+from edgeops.statistics.intervals import PairedDrop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What the evaluation rows showed of one artifact.
+
+    Attributes:
+        evidence: accuracy before and after, with the interval of the paired drop.
+        drop: that drop.
+        reference: bytes of the reference profile.
+    """
+
+    evidence: Evidence
+    drop: PairedDrop
+    reference: bytes
+
+
+def evaluate_quality(
+    file: ModelFile, found: Evaluation, rows: LabelledRows, *, max_drop: float
+) -> Quality:
+    """Run the artifact and its float model on the evaluation rows.
+
+    Args:
+        file: the artifact, with its float model if it has one.
+        found: what is known of the artifact already.
+        rows: labelled rows that nothing was trained or calibrated on.
+        max_drop: the bar, kept with the evidence.
+
+    Raises:
+        InvalidGolden: rows without labels, or that do not fit the model.
+        InvalidModel: the float model or the artifact does not run on them.
+    """
+    if rows.y is None:
+        raise InvalidGolden("the evaluation rows have no labels (y)")
+    with on_trial(file) as trial:
+        predicted = predict(trial, rows, scores=found.scores)
+    float_predicted = predicted
+    if file.float_data is not None:
+        with on_trial(file, file.float_data) as trial:
+            float_predicted = predict(trial, rows, scores=None)
+    float_size = len(file.data if file.float_data is None else file.float_data)
+    evidence = measure(
+        recipe=file.recipe,
+        truth=rows.y,
+        float_predicted=float_predicted,
+        predicted=predicted,
+        sizes=(float_size, len(file.data)),
+        max_drop=max_drop,
+    )
+    x = np.asarray(rows.x, dtype=np.float32)
+    reference = make_reference(make_plan(x), x, predicted, rows.y)
+    return Quality(
+        evidence=evidence,
+        drop=drop_of(rows.y, float_predicted, predicted),
+        reference=reference.to_bytes(),
+    )
+
+
+def pass_quality_gate(
+    qualities: Mapping[str, Quality],
+    files: Mapping[str, ModelFile],
+    waivers: tuple[Waiver, ...],
+    progress: Callable[[str], None],
+) -> tuple[Waiver, ...]:
+    """Hold every artifact to the bar; return the waiver if it was needed.
+
+    Raises:
+        GateFailed: an artifact loses too much, or too few rows can show that it does not.
+    """
+    needed = False
+    for runtime, quality in qualities.items():
+        _tell(quality.evidence, files[runtime].name, progress)
+        try:
+            check_quality(quality.evidence, quality.drop, files[runtime].name)
+        except GateFailed as error:
+            if not waivers:
+                raise
+            needed = True
+            progress(f"warning: waived: {error}")
+    if waivers and not needed:
+        progress(f"the gate {QUALITY_GATE!r} holds: its waiver is not needed, nor recorded")
+    return waivers[:1] if needed else ()
+
+
+def _tell(evidence: Evidence, name: str, progress: Callable[[str], None]) -> None:
+    progress(
+        f"{name} by {evidence.recipe}: accuracy {evidence.accuracy:.4f} on {evidence.rows} rows, "
+        f"float {evidence.float_accuracy:.4f}, drop between {evidence.drop_low:.4f} and "
+        f"{evidence.drop_high:.4f}, {evidence.size_bytes} of {evidence.float_size_bytes} bytes"
+    )
+    if evidence.rows < ROWS_WANTED:
+        progress(
+            f"note: the reference profile has {evidence.rows} rows, {ROWS_WANTED} are wanted: "
+            "drift is compared with a wider tolerance"
+        )

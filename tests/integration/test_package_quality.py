@@ -1,0 +1,140 @@
+"""Evidence in a package: measured on the artifact's own runtime, gated, and sent to devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from device_agent.protocol.manifest import Manifest, Waiver
+from device_agent.protocol.reference import ReferenceProfile
+from edgeops.demo.models import digits, tflite_path
+from edgeops.domain.errors import GateFailed, InvalidGolden
+from edgeops.packaging.build import build_package
+from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.package import Package
+from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
+from edgeops.packaging.request import PackageRequest
+from edgeops.trust.keys import SigningKey
+
+SPLIT = digits(0)
+KEY = SigningKey.generate()
+
+
+def saved(path: Path, x: np.ndarray, y: np.ndarray) -> Path:
+    np.savez(path, x=x, y=y)
+    return path
+
+
+def request(folder: Path, **more: object) -> PackageRequest:
+    evaluation = saved(folder / "evaluation.npz", SPLIT.stream_x, SPLIT.stream_y)
+    return PackageRequest(
+        models=(tflite_path(2),),
+        name="digits",
+        version=1,
+        profiles=("raspberry-pi-zero-2w",),
+        **{"evaluation": evaluation, **more},  # type: ignore[arg-type]
+    )
+
+
+def build(made: PackageRequest) -> tuple[Package, list[str]]:
+    said: list[str] = []
+    return build_package(made, KEY, said.append), said
+
+
+def quality_of(artifact: int, float_model: int, rows: int) -> tuple[ModelFile, Quality]:
+    """Pretend that one version of the digits was made from another one."""
+    from edgeops.packaging.evaluate import evaluate
+    from edgeops.packaging.golden_rows import LabelledRows
+    from edgeops.packaging.model_file import on_trial
+
+    file = ModelFile(
+        name=f"digits-v{artifact}.tflite",
+        data=tflite_path(artifact).read_bytes(),
+        runtime="litert",
+        recipe="tflite-int8",
+        float_data=tflite_path(float_model).read_bytes(),
+    )
+    with on_trial(file) as trial:
+        found = evaluate(trial, None, scores=None, tolerance=None)
+    labelled = LabelledRows(
+        x=SPLIT.stream_x[:rows], y=SPLIT.stream_y[:rows], digest="sha256:" + "0" * 64
+    )
+    return file, evaluate_quality(file, found, labelled, max_drop=0.02)
+
+
+def test_a_package_carries_evidence_and_a_reference_that_devices_fetch(tmp_path: Path) -> None:
+    package, said = build(request(tmp_path))
+    variant = Manifest.from_bytes(package.manifest_bytes).variants[0]
+    assert variant.evidence is not None and variant.reference is not None
+    assert (variant.evidence.recipe, variant.evidence.rows) == ("as-is", 833)
+    assert variant.evidence.accuracy == pytest.approx(0.972, abs=0.01)
+    assert sum(each.correct for each in variant.evidence.classes) == round(
+        variant.evidence.accuracy * 833
+    )
+    assert variant.reference in variant.blobs
+    reference = ReferenceProfile.from_bytes(package.blobs[variant.reference.ref.digest])
+    assert reference.rows == sum(reference.classes) == 833
+    assert len(reference.plan.features) == 64
+    assert any("1000 are wanted" in line for line in said)
+
+
+def test_the_same_rows_give_the_same_package(tmp_path: Path) -> None:
+    first, _ = build(request(tmp_path))
+    second, _ = build(request(tmp_path))
+    assert first.digest == second.digest
+
+
+def test_an_artifact_that_lost_its_meaning_is_refused() -> None:
+    file, quality = quality_of(artifact=3, float_model=2, rows=833)
+    with pytest.raises(GateFailed, match=r"digits-v3\.tflite by tflite-int8 loses 0\.8"):
+        pass_quality_gate({"litert": quality}, {"litert": file}, (), lambda _: None)
+
+
+def test_a_waiver_lets_it_pass_and_is_recorded() -> None:
+    file, quality = quality_of(artifact=3, float_model=2, rows=100)
+    waiver = Waiver(gate="quality", reason="shown on purpose")
+    said: list[str] = []
+    kept = pass_quality_gate({"litert": quality}, {"litert": file}, (waiver,), said.append)
+    assert kept == (waiver,)
+    assert any(line.startswith("warning: waived") for line in said)
+
+
+def test_a_waiver_that_is_not_needed_is_not_recorded(tmp_path: Path) -> None:
+    waiver = Waiver(gate="quality", reason="to be safe")
+    package, said = build(request(tmp_path, waivers=(waiver,)))
+    assert package.manifest.waivers == ()
+    assert any("not needed" in line for line in said)
+
+
+def test_too_few_rows_are_refused_and_the_number_that_it_takes_is_said(tmp_path: Path) -> None:
+    few = saved(tmp_path / "few.npz", SPLIT.stream_x[:40], SPLIT.stream_y[:40])
+    with pytest.raises(GateFailed) as caught:
+        build(request(tmp_path, evaluation=few))
+    assert "evaluate on about" in caught.value.next_step
+
+
+def test_calibration_rows_are_no_evaluation_rows(tmp_path: Path) -> None:
+    same = saved(tmp_path / "calibration.npz", SPLIT.stream_x[:300], SPLIT.stream_y[:300])
+    with pytest.raises(InvalidGolden, match="evaluation rows are calibration rows"):
+        build(request(tmp_path, calibration=same))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (SPLIT.stream_x[:, :10], SPLIT.stream_y, "do not fit"),
+        (SPLIT.stream_x * np.nan, SPLIT.stream_y, "NaN"),
+        (SPLIT.stream_x, SPLIT.stream_y + 5, "knows 0 to 9"),
+        (SPLIT.stream_x, SPLIT.stream_y * 0, "all evaluation rows are of class 0"),
+        (SPLIT.stream_x.astype(str), SPLIT.stream_y, "not numbers"),
+    ],
+    ids=["shape", "nan", "label", "one-class", "text"],
+)
+def test_evaluation_rows_that_cannot_tell_are_refused(
+    tmp_path: Path, x: np.ndarray, y: np.ndarray, message: str
+) -> None:
+    bad = saved(tmp_path / "bad.npz", x, y)
+    with pytest.raises(InvalidGolden, match=message):
+        build(request(tmp_path, evaluation=bad))
