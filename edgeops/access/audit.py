@@ -30,8 +30,9 @@ DeviceAct = Literal[
     "device.enroll", "device.label", "device.remove", "device.duplicate_identity", "device.command"
 ]
 AccessAct = Literal["token.create", "token.revoke"]
+DriftAct = Literal["drift.alarm", "drift.close"]
 HubAct = Literal["hub.start", "hub.stop", "broker.state_lost"]
-Act = RegistryAct | RolloutAct | DeploymentAct | DeviceAct | AccessAct | HubAct
+Act = RegistryAct | RolloutAct | DeploymentAct | DeviceAct | AccessAct | DriftAct | HubAct
 
 ACTS: Mapping[str, tuple[str, ...]] = {
     "registry": get_args(RegistryAct),
@@ -39,6 +40,7 @@ ACTS: Mapping[str, tuple[str, ...]] = {
     "deployment": get_args(DeploymentAct),
     "fleet": get_args(DeviceAct),
     "access": get_args(AccessAct),
+    "drift": get_args(DriftAct),
     "hub": get_args(HubAct),
 }
 """Every act that can be recorded, by the room that does it."""

@@ -9,7 +9,18 @@ import click
 
 from device_agent.logs import log_to_stderr
 from edgeops import __version__
-from edgeops.cli import access, demo, devices, doctor, hub, keys, packages, profiles, rollouts
+from edgeops.cli import (
+    access,
+    demo,
+    devices,
+    doctor,
+    drift,
+    hub,
+    keys,
+    packages,
+    profiles,
+    rollouts,
+)
 from edgeops.cli.settings import Settings, default_home
 
 
@@ -50,6 +61,7 @@ for command in (
     keys.keys,
     access.token,
     access.audit,
+    drift.drift,
     profiles.profiles,
     doctor.doctor,
     demo.demo,

@@ -216,6 +216,24 @@ class Client:
                 raise TimeoutError(f"rollout {rollout} is {last['state']} after {timeout_s:g} s")
         return last
 
+    # ---- drift
+
+    def alarms(self, *, only_open: bool = False) -> list[Json]:
+        """Return the alarms, oldest first."""
+        return self._list("GET", "/v1/alarms", params={"state": "open" if only_open else "all"})
+
+    def alarm(self, alarm: str) -> Json:
+        """Return one alarm: devices, cohort, features, since when."""
+        return self._json("GET", f"/v1/alarms/{alarm}")
+
+    def close_alarm(self, alarm: str, why: str = "") -> Json:
+        """Close an alarm."""
+        return self._json("POST", f"/v1/alarms/{alarm}/close", json={"why": why})
+
+    def drift(self, reference: str) -> list[Json]:
+        """Return how the devices of a version stand against its reference."""
+        return self._list("GET", f"/v1/drift/{reference}")
+
     # ---- access
 
     def tokens(self) -> list[Json]:

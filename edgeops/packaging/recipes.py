@@ -145,7 +145,8 @@ def _int8(name: str, form: str, calibration: str, granularity: str) -> Recipe:
 def _check_choice(what: str, value: str | None, choices: Collection[str]) -> None:
     if value not in choices:
         raise InvalidInput(
-            f"{what} {str(value)[:40]!r} is unknown", next_step=f"choose one of: {', '.join(choices)}"
+            f"{what} {str(value)[:40]!r} is unknown",
+            next_step=f"choose one of: {', '.join(choices)}",
         )
 
 
@@ -200,11 +201,16 @@ RECIPES: Mapping[str, Recipe] = {
 SHORT_NAMES: Mapping[tuple[str, str], str] = {
     ("tflite", "float32"): "tflite-float32",
     ("tflite", "float16"): "tflite-float16",
-    ("tflite", "int8"): "tflite-int8-percentile",
+    ("tflite", "int8"): "tflite-int8",
     ("onnx", "float32"): "onnx-float32",
     ("onnx", "int8"): "onnx-int8",
 }
-"""What a precision alone means for a format."""
+"""What a precision alone means for a format.
+
+int8 means min-max: by percentile a model gained up to 3 dB on rows like its training data, but
+lost 0.4 to 2.3 dB on others, and a range that holds every value never clips one. A tensor's
+scale, not a channel's, for ONNX: some versions of its runtime break the latter.
+"""
 
 
 def parse_recipe(name: str, form: str | None = None) -> Recipe:

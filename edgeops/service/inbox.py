@@ -5,7 +5,7 @@ from __future__ import annotations
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
-from edgeops.service import rollouts
+from edgeops.service import drift, rollouts
 from edgeops.service.context import Context
 
 
@@ -28,6 +28,8 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
             rollouts.device_event(context, work, name, numbered.body)
         else:
             work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.body)
+            for window in numbered.body:
+                drift.observe(context, work, name, window)
         return Ack(stream=numbered.stream, sequence=numbered.sequence)
 
 

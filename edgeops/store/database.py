@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool
 from edgeops.domain.errors import InvalidInput, StoreFailed
 from edgeops.store import migrations
 from edgeops.store.audit import AuditStore
+from edgeops.store.drift import DriftStore
 from edgeops.store.fleet import FleetStore
 from edgeops.store.inbox import InboxStore
 from edgeops.store.registry import RegistryStore
@@ -48,6 +49,7 @@ class Work:
     fleet: FleetStore
     rollouts: RolloutStore
     inbox: InboxStore
+    drift: DriftStore
 
     @classmethod
     def on(cls, connection: sa.Connection) -> Work:
@@ -60,6 +62,7 @@ class Work:
             fleet=FleetStore(connection),
             rollouts=RolloutStore(connection),
             inbox=InboxStore(connection),
+            drift=DriftStore(connection),
         )
 
 

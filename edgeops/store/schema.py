@@ -168,3 +168,28 @@ windows = sa.Table(
     sa.Column("document", sa.JSON, nullable=False),
     sa.Index("ix_windows_model", "model", "ended_s"),
 )
+
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("document", sa.JSON, nullable=False),
+)
+
+alarms = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("opened_s", sa.Double, nullable=False),
+    sa.Column("since_s", sa.Double, nullable=False),
+    sa.Column("closed_s", sa.Double),
+    sa.Column("devices", sa.JSON, nullable=False),
+    sa.Column("cohort", sa.Text, nullable=False),
+    sa.Column("features", sa.JSON, nullable=False),
+    sa.Column("threshold", sa.Double, nullable=False),
+)

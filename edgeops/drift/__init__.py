@@ -1,0 +1,1 @@
+"""Drift: windows against the reference, by sequential evidence. Sketches in, verdict out; pure."""
