@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from device_agent.core.deployment import Deployment
@@ -36,7 +36,14 @@ class Rename:
     deployment: Deployment
 
 
-Step = Start | Supersede | Rename
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdraw:
+    """Take back what serves on probation: nobody wants it any more."""
+
+    model: ModelName
+
+
+Step = Start | Supersede | Rename | Withdraw
 
 
 def check_addressee(desired: Desired, device: DeviceId) -> None:
@@ -61,10 +68,11 @@ def plan(
     """Return what has to happen so that the device becomes what is desired.
 
     Level-triggered: called with the newest desired state whenever it or a record changed. A
-    model that the desired state does not name is left as it is. An order that already ended
+    model that the desired state does not name is left as it is, but for a deployment of it that is
+    under way: that is called back. An order that already ended
     here (same rollout, same package) is not tried again, unless what it committed is lost.
     """
-    steps: list[Step] = []
+    steps: list[Step] = list(_withdrawn(desired, records))
     for name, order in desired.models.items():
         record = records.get(name) or ModelRecord(name=name)
         running = record.deployment
@@ -85,6 +93,19 @@ def plan(
         if active.get(name) != wanted.digest and not concluded:
             steps.append(Start(deployment=wanted))
     return tuple(steps)
+
+
+def _withdrawn(
+    desired: Desired, records: Mapping[ModelName, ModelRecord]
+) -> Iterator[Supersede | Withdraw]:
+    for name, record in records.items():
+        running = record.deployment
+        if name in desired.models or running is None or running.is_final:
+            continue
+        if running.state in PREEMPTIBLE:
+            yield Supersede(model=name)
+        elif running.state is State.PROBATION:
+            yield Withdraw(model=name)
 
 
 def check_order(order: DesiredModel, record: ModelRecord) -> None:

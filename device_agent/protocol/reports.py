@@ -17,6 +17,8 @@ from device_agent.protocol.ids import DeviceId, Digest, ModelName
 MAX_RANGES = 512
 MAX_DETAIL = 400
 MAX_SESSION = 2**40
+DEFAULT_HEARTBEAT_S = 30.0
+"""Longest pause between two reported states of a device that is online."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ class Reported:
     clock_s: float = 0.0
     disk_free_bytes: int = 0
     outbox: int = 0
+    heartbeat_s: float = DEFAULT_HEARTBEAT_S
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -141,6 +144,7 @@ class Reported:
             "clock_s": self.clock_s,
             "disk_free_bytes": self.disk_free_bytes,
             "outbox": self.outbox,
+            "heartbeat_s": self.heartbeat_s,
         }
 
     @classmethod
@@ -161,6 +165,11 @@ class Reported:
             clock_s=fields.number("clock_s"),
             disk_free_bytes=fields.integer("disk_free_bytes"),
             outbox=fields.integer("outbox"),
+            heartbeat_s=(
+                fields.number("heartbeat_s", minimum=0.1, maximum=86400.0)
+                if fields.has("heartbeat_s")
+                else DEFAULT_HEARTBEAT_S
+            ),
         )
 
 

@@ -132,6 +132,14 @@ class Deployer:
                 )
                 self._pending.append((each.model, superseded))
                 continue
+            if isinstance(each, admission.Withdraw):
+                withdrawn = Happened(
+                    type=EventType.REFUSED,
+                    reason=Reason.SUPERSEDED,
+                    detail="withdrawn: the desired state does not name it any more",
+                )
+                self._pending.append((each.model, withdrawn))
+                continue
             name = each.deployment.model
             record = self.records.get(name) or ModelRecord(name=name)
             saved = self._save(replace(record, deployment=each.deployment))

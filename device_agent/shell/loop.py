@@ -280,7 +280,9 @@ class AgentLoop:
             self._window_due_s = now_s + self.options.telemetry_interval_s
             self._guarded(self._close_windows)
         if self._session:
-            self._guarded(lambda: self._report(now_s))
+            # The state first and by itself: it is the voice that is left on a broken disk.
+            self._guarded(lambda: self._publish_due_state(now_s))
+            self._guarded(lambda: self._send_items(now_s))
 
     def _guarded(self, task: Callable[[], None]) -> None:
         """Do a task; a disk that refuses is counted and the loop goes on."""
@@ -290,11 +292,13 @@ class AgentLoop:
             self.counters["tick.storage_failed"] += 1
             logger.warning("tick.failed", extra={"cause": str(error)})
 
-    def _report(self, now_s: float) -> None:
-        for topic, payload in self._reporter.due(now_s):
-            self._link.publish(topic, payload)
+    def _publish_due_state(self, now_s: float) -> None:
         if self._changed or now_s >= self._state_due_s:
             self._publish_state()
+
+    def _send_items(self, now_s: float) -> None:
+        for topic, payload in self._reporter.due(now_s):
+            self._link.publish(topic, payload)
 
     def _close_windows(self) -> None:
         for name, live in self.live.items():
@@ -332,6 +336,7 @@ class AgentLoop:
             "agent": __version__,
             "profile": self._host.profile,
             "runtimes": tuple(sorted(self._host.runtimes)),
+            "heartbeat_s": self.options.heartbeat_s,
             "disk_free_bytes": self._storage.free_bytes(),
         }
         return self._reporter.reported(

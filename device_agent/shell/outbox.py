@@ -25,6 +25,8 @@ MAX_ITEMS = 10_000
 """Items kept per stream; beyond, new telemetry is refused (and counted) until some left."""
 RESEND_AFTER_S = 5.0
 SEND_AT_ONCE = 16
+DAMAGED = ("not a database", "malformed")
+"""What SQLite says of a file that is no database any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,7 @@ class Outbox:
         Raises:
             StorageFailed: the disk refuses, or ``MAX_ITEMS`` are waiting.
         """
-        with _door():
+        with self._door():
             self._database.execute("BEGIN IMMEDIATE")
             try:
                 last, acked = self._database.execute(
@@ -91,7 +93,7 @@ class Outbox:
         for kind, name, acked in self._streams():
             upto, sent_s = self._sent.get(kind, (0, now_s))
             start = acked if now_s - sent_s >= RESEND_AFTER_S else max(acked, upto)
-            with _door():
+            with self._door():
                 rows = self._database.execute(
                     "SELECT sequence, body FROM item"
                     " WHERE kind = ? AND sequence > ? AND sequence <= ? ORDER BY sequence",
@@ -113,12 +115,12 @@ class Outbox:
         """Drop everything of ``stream`` up to ``sequence``; an impossible number is ignored."""
         for kind, name, acked in self._streams():
             if name == stream:
-                with _door():
+                with self._door():
                     self._acknowledge(kind, acked, sequence)
 
     def depth(self) -> int:
         """Return how many items wait for an acknowledgement."""
-        with _door():
+        with self._door():
             (count,) = self._database.execute("SELECT count(*) FROM item").fetchone()
         return int(count)
 
@@ -133,6 +135,32 @@ class Outbox:
             self._opened = _open(self._path)
         return self._opened
 
+    @contextmanager
+    def _door(self) -> Iterator[None]:
+        """Let every error of SQLite out as ``StorageFailed``; a damaged file is put aside."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            damaged = any(sign in str(error) for sign in DAMAGED)
+            if damaged:
+                self._put_aside()
+            full = "full" in str(error)
+            raise StorageFailed(
+                Reason.DISK_FULL if full else Reason.STORAGE_FAILED,
+                f"outbox: {error}" + (", put aside as outbox.damaged" if damaged else ""),
+                next_step="free space on this device" if full else "check the disk of this device",
+            ) from error
+
+    def _put_aside(self) -> None:
+        """Begin anew, with new streams: what was in a damaged file is lost, the device is not."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._path.replace(self._path.with_name("outbox.damaged"))
+        self._sent.clear()
+
     def _acknowledge(self, kind: str, acked: int, sequence: int) -> None:
         (last,) = self._database.execute(
             "SELECT last FROM stream WHERE kind = ?", (kind,)
@@ -144,7 +172,7 @@ class Outbox:
             )
 
     def _streams(self) -> list[tuple[str, str, int]]:
-        with _door():
+        with self._door():
             return self._database.execute("SELECT kind, name, acked FROM stream").fetchall()
 
 
@@ -162,19 +190,6 @@ def _open(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-@contextmanager
-def _door() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        full = "full" in str(error)
-        raise StorageFailed(
-            Reason.DISK_FULL if full else Reason.STORAGE_FAILED,
-            f"outbox: {error}",
-            next_step="free space on this device" if full else "check the disk of this device",
-        ) from error
 
 
 _SCHEMA = """

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import errno
+import fcntl
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -25,6 +27,7 @@ from edgeops.api.app import create_app
 from edgeops.domain.errors import EdgeopsError, InvalidInput, StoreFailed
 from edgeops.hub.broker import HUB_USERNAME, Broker, make_broker
 from edgeops.hub.process import Hub, HubOptions
+from edgeops.hub.steady_clock import SteadyClock
 from edgeops.service import access
 from edgeops.service.context import Context
 from edgeops.store.blobs import FolderBlobStore
@@ -37,7 +40,12 @@ logger = logging.getLogger(__name__)
 BACKLOG = 128
 WAITING_S = 3.0
 """After this a person is told what the start waits for."""
+TOLD_SETTING = "broker_told"
 HUB_PASSWORD_SETTING = "hub_broker_password"  # noqa: S105 - the name of a setting
+
+
+class HomeInUse(EdgeopsError):
+    """Another hub runs on this home folder."""
 
 
 class PortInUse(EdgeopsError):
@@ -86,6 +94,7 @@ def serve(
     os.umask(0o077)  # database, blobs and logs are for their owner only
     keys = KeyFolder(options.keys)
     director, root, envelope = keys.director(), keys.root(), keys.root_envelope()
+    home_lock = _lock(options.home)
     listener = _listen(options.http_host, options.http_port)
     database: Database | None = None
     try:
@@ -99,6 +108,7 @@ def serve(
             root=root,
             root_envelope=envelope,
             broker=options.advertise or _address(options, broker),
+            clock=SteadyClock(),
         )
         transport = _transport(options, broker, password)
         token_path, is_new = _first_token(context, options.home)
@@ -113,10 +123,12 @@ def serve(
         )
         if broker is not None:
             broker.start()
+        _tell_if_moved(context, on_waiting)
         _write_private(options.home / "hub.json", json.dumps({"url": served.url}))
         asyncio.run(_run(hub, listener, lambda: on_ready(served), on_waiting))
     finally:
         listener.close()
+        home_lock.close()
         if database is not None:
             database.close()
 
@@ -168,7 +180,7 @@ async def _announce(
         await asyncio.sleep(0.05)
         if time.monotonic() - asked_s > WAITING_S:
             asked_s = math.inf
-            waiting(hub.why_disconnected)
+            waiting(f"waiting for the broker: {hub.why_disconnected}")
     ready()
 
 
@@ -235,6 +247,40 @@ def _transport(options: ServeOptions, broker: Broker | None, password: str) -> M
         password=secret or None,
         tls=tls,
     )
+
+
+def _lock(home: Path) -> IO[str]:
+    """Take the home folder: two hubs on one database would both act.
+
+    Raises:
+        HomeInUse: another hub runs on it.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (home / "hub.lock").open("a")
+    except OSError as error:
+        raise StoreFailed(f"cannot use {home}: {error.strerror}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise HomeInUse(
+            f"another hub runs on {home}", next_step="stop it, or choose another --home"
+        ) from error
+    return file
+
+
+def _tell_if_moved(context: Context, tell: Callable[[str], None]) -> None:
+    """Say so when enrolled devices were told another broker address than today's."""
+    with context.database.begin() as work:
+        before = work.settings.get(TOLD_SETTING)
+        work.settings.put(TOLD_SETTING, context.broker)
+        devices = len(work.fleet.all())
+    if before not in (None, context.broker) and devices:
+        tell(
+            f"warning: {devices} devices were enrolled with the broker {before}, "
+            f"not {context.broker}: use the old address, or enroll them again"
+        )
 
 
 def _hub_password(database: Database) -> str:

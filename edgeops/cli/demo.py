@@ -13,6 +13,14 @@ import click
 from edgeops.cli.output import errors_shown, say, show_table
 
 
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM: not KeyboardInterrupt, which scikit-learn's training would swallow."""
+
+
+def _stop(*_: object) -> None:
+    raise Stopped
+
+
 @click.command()
 @click.option(
     "--devices",
@@ -46,7 +54,8 @@ def demo(devices: int, seed: int, keep: bool, broker: str | None, broker_kind: s
 
     folder = Path(tempfile.mkdtemp(prefix="edgeops-demo-"))
     started_s = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
         with Processes(folder / "logs") as processes:
             options = DemoOptions(
@@ -59,7 +68,7 @@ def demo(devices: int, seed: int, keep: bool, broker: str | None, broker_kind: s
             shown = Demo(options=options, processes=processes, say=click.echo).run()
         click.echo(f"\n── What was shown, in {time.monotonic() - started_s:.0f} s")
         show_table(("WHAT", "EVIDENCE"), [(each.what, each.evidence) for each in shown])
-    except KeyboardInterrupt:
+    except Stopped:
         raise click.Abort from None
     finally:
         if keep:

@@ -140,4 +140,13 @@ def _devices(devices: list[dict[str, object]]) -> Finding:
             what=f"two agents share one identity: {', '.join(doubles)}",
             next_step="a card was cloned: remove and enroll the device again, one file for each",
         )
+    away = [str(each["device"]) for each in devices if not each["online"]]
+    if away:
+        shown = ", ".join(away[:5]) + (" …" if away[5:] else "")
+        return Finding(
+            subject="devices",
+            state="warning",
+            what=f"{online} of {len(devices)} devices online; offline: {shown}",
+            next_step="edgeops devices show NAME; were they told another broker address?",
+        )
     return Finding(subject="devices", state="ok", what=f"{online} of {len(devices)} devices online")

@@ -94,7 +94,7 @@ def up(
             hub=HubOptions(bandwidth=parse_bandwidth(bandwidth)),
         ),
         ready,
-        lambda why: say(f"waiting for the broker: {why}"),
+        say,
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -82,11 +83,11 @@ class Client:
 
     def has_blob(self, digest: Digest) -> bool:
         """Tell whether the hub has a blob."""
-        return self._send("HEAD", f"/v1/blobs/{digest}", allow=(404,)).status_code == 200
+        return self._send("HEAD", f"/v1/blobs/{_q(digest)}", allow=(404,)).status_code == 200
 
     def put_blob(self, digest: Digest, data: bytes) -> None:
         """Upload a blob."""
-        self._send("PUT", f"/v1/blobs/{digest}", content=data, timeout=UPLOAD_TIMEOUT_S)
+        self._send("PUT", f"/v1/blobs/{_q(digest)}", content=data, timeout=UPLOAD_TIMEOUT_S)
 
     def publish(self, manifest: Digest, signature: Signature) -> Json:
         """Publish a package whose blobs were uploaded; return the version."""
@@ -99,22 +100,22 @@ class Client:
 
     def model(self, name: str) -> Json:
         """Return a model's versions and aliases."""
-        return self._json("GET", f"/v1/models/{name}")
+        return self._json("GET", f"/v1/models/{_q(name)}")
 
     def next_number(self, name: str) -> int:
         """Return the number that the next version of a model takes."""
-        return int(self._json("GET", f"/v1/models/{name}/next")["version"])
+        return int(self._json("GET", f"/v1/models/{_q(name)}/next")["version"])
 
     def version(self, reference: str) -> Json:
         """Return a version with its manifest."""
-        return self._json("GET", f"/v1/versions/{reference}")
+        return self._json("GET", f"/v1/versions/{_q(reference)}")
 
     def set_alias(
         self, model: str, alias: str, version: int, expected_revision: int | None = None
     ) -> Json:
         """Point an alias at a version."""
         body = {"version": version, "expected_revision": expected_revision}
-        return self._json("PUT", f"/v1/models/{model}/aliases/{alias}", json=body)
+        return self._json("PUT", f"/v1/models/{_q(model)}/aliases/{_q(alias)}", json=body)
 
     # ---- devices
 
@@ -129,26 +130,26 @@ class Client:
 
     def device(self, name: str) -> Json:
         """Return a device: desired, reported, and why it is not converged."""
-        return self._json("GET", f"/v1/devices/{name}")
+        return self._json("GET", f"/v1/devices/{_q(name)}")
 
     def label(self, name: str, labels: list[str]) -> Json:
         """Set (``site=oslo``) and remove (``site=``) labels."""
-        return self._json("PATCH", f"/v1/devices/{name}", json={"labels": labels})
+        return self._json("PATCH", f"/v1/devices/{_q(name)}", json={"labels": labels})
 
     def remove_device(self, name: str) -> None:
         """Forget a device."""
-        self._send("DELETE", f"/v1/devices/{name}")
+        self._send("DELETE", f"/v1/devices/{_q(name)}")
 
     def announce(self, name: str) -> Json:
         """Have a device publish its state now."""
-        return self._json("POST", f"/v1/devices/{name}/announce")
+        return self._json("POST", f"/v1/devices/{_q(name)}/announce")
 
     def telemetry(self, model: str, device: str | None = None, limit: int = 100) -> list[Json]:
         """Return the newest telemetry windows of a model."""
         params: dict[str, str | int] = {"limit": limit}
         if device is not None:
             params["device"] = device
-        return self._list("GET", f"/v1/telemetry/{model}", params=params)
+        return self._list("GET", f"/v1/telemetry/{_q(model)}", params=params)
 
     # ---- rollouts
 
@@ -162,11 +163,11 @@ class Client:
 
     def rollout(self, rollout: str) -> Json:
         """Return a rollout with its members."""
-        return self._json("GET", f"/v1/rollouts/{rollout}")
+        return self._json("GET", f"/v1/rollouts/{_q(rollout)}")
 
     def steer(self, rollout: str, trigger: str, why: str = "") -> Json:
         """Pause, resume, abort or roll back (``rollback``) a rollout."""
-        return self._json("POST", f"/v1/rollouts/{rollout}/{trigger}", json={"why": why})
+        return self._json("POST", f"/v1/rollouts/{_q(rollout)}/{_q(trigger)}", json={"why": why})
 
     def watch_rollout(
         self, rollout: str, *, interval_s: float = 0.5, patience_s: float = PATIENCE_S
@@ -224,15 +225,15 @@ class Client:
 
     def alarm(self, alarm: str) -> Json:
         """Return one alarm: devices, cohort, features, since when."""
-        return self._json("GET", f"/v1/alarms/{alarm}")
+        return self._json("GET", f"/v1/alarms/{_q(alarm)}")
 
     def close_alarm(self, alarm: str, why: str = "") -> Json:
         """Close an alarm."""
-        return self._json("POST", f"/v1/alarms/{alarm}/close", json={"why": why})
+        return self._json("POST", f"/v1/alarms/{_q(alarm)}/close", json={"why": why})
 
     def drift(self, reference: str) -> list[Json]:
         """Return how the devices of a version stand against its reference."""
-        return self._list("GET", f"/v1/drift/{reference}")
+        return self._list("GET", f"/v1/drift/{_q(reference)}")
 
     # ---- access
 
@@ -246,7 +247,7 @@ class Client:
 
     def revoke_token(self, token_id: str) -> None:
         """End a token."""
-        self._send("DELETE", f"/v1/tokens/{token_id}")
+        self._send("DELETE", f"/v1/tokens/{_q(token_id)}")
 
     def audit(self, *, after: int = 0, limit: int = 100) -> list[Json]:
         """Return audit entries in order."""
@@ -300,6 +301,11 @@ class Client:
         if response.is_success or response.status_code in allow:
             return response
         raise _error_of(response)
+
+
+def _q(name: str) -> str:
+    """Quote a part of a path: a name never reaches into another route."""
+    return quote(name, safe="")
 
 
 def _error_of(response: httpx.Response) -> EdgeopsError:

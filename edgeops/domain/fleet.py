@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.probation import ProbationRules
-from device_agent.protocol.reports import Reported
+from device_agent.protocol.reports import DEFAULT_HEARTBEAT_S, Reported
 from edgeops.domain.errors import InvalidInput
 
 _LABEL_KEY = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}", re.ASCII)
@@ -18,6 +18,8 @@ BUILT_IN_LABELS = ("device", "profile")
 """Keys that every device has by itself; they cannot be set."""
 
 
+MISSED_HEARTBEATS = 3
+"""A device that has missed this many is taken for gone."""
 HUB_ACCOUNT = "edgeops-hub"
 """The hub's own account on the broker: no device may have this name."""
 
@@ -26,7 +28,8 @@ HUB_ACCOUNT = "edgeops-hub"
 class Presence:
     """What the hub knows of a device's connection.
 
-    ``session`` and ``instance`` are those of the newest birth; ``duplicate`` holds since a
+    ``session`` and ``instance`` are those of the newest birth, the ``previous`` ones those of the
+    process before it; ``duplicate`` holds since a
     second agent with the same identity was seen, until the device is enrolled again.
     """
 
@@ -36,6 +39,8 @@ class Presence:
     last_seen_s: float | None = None
     clock_offset_s: float = 0.0
     duplicate: bool = False
+    previous_instance: str = ""
+    previous_session: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,18 @@ class Device:
     labels: Mapping[str, str] = field(default_factory=dict)
     presence: Presence = field(default_factory=Presence)
     reported: Reported | None = None
+
+    def as_of(self, now_s: float) -> Device:
+        """Return the device as it stands at a moment: one that fell silent is not online.
+
+        A will can be lost with the broker that held it; heartbeats cannot.
+        """
+        heartbeat_s = self.reported.heartbeat_s if self.reported else DEFAULT_HEARTBEAT_S
+        last_s = self.presence.last_seen_s
+        silent = last_s is None or now_s - last_s > MISSED_HEARTBEATS * heartbeat_s
+        if not self.presence.online or not silent:
+            return self
+        return replace(self, presence=replace(self.presence, online=False))
 
     @property
     def all_labels(self) -> Mapping[str, str]:

@@ -1,11 +1,12 @@
 """Presence: who is there, by birth and will, and when one identity is used twice.
 
-A device counts its sessions durably and names a random instance for each process. So:
+A device counts its sessions and names a random instance for each process. So:
 
-- a death counts only for the session that is known to be alive (a late will of a half-open
-  connection never marks a live device dead);
-- a birth whose session does not grow although the instance is another one comes from a second
-  agent with the same state: a cloned card.
+- a death counts only for the instance that is known to be alive, and not for an older session of
+  it (a late will of a half-open connection never marks a live device dead);
+- another instance is a restart, also with a lower session (a new card with the same enrolment);
+- but if the instance of *before* connects anew after the new one was seen, both are alive: two
+  agents share one identity, a card was cloned.
 """
 
 from __future__ import annotations
@@ -33,26 +34,26 @@ def saw(presence: Presence, reported: Reported, now_s: float) -> Seen:
         reported: birth, heartbeat (online) or death (the will, or a farewell).
         now_s: seconds since the epoch, by the hub's clock.
     """
+    same = presence.instance in ("", reported.instance)
     if not reported.online:
-        current = reported.session >= presence.session and (
-            presence.instance in ("", reported.instance)
-        )
-        if not current:
+        if not same or reported.session < presence.session:
             return Seen(presence=presence, is_current=False)
         gone = replace(presence, online=False, session=reported.session)
         return Seen(presence=gone, is_current=True)
-    another = presence.instance not in ("", reported.instance)
-    duplicate = another and reported.session <= presence.session
-    stale = not another and reported.session < presence.session
-    if stale:
+    if same and reported.session < presence.session:
+        return Seen(presence=presence, is_current=False)
+    was_before = not same and reported.instance == presence.previous_instance
+    if was_before and reported.session <= presence.previous_session:
         return Seen(presence=presence, is_current=False)
     alive = replace(
         presence,
         online=True,
-        session=max(presence.session, reported.session),
+        session=reported.session,
         instance=reported.instance,
+        previous_instance=presence.previous_instance if same else presence.instance,
+        previous_session=presence.previous_session if same else presence.session,
         last_seen_s=now_s,
         clock_offset_s=reported.clock_s - now_s,
-        duplicate=presence.duplicate or duplicate,
+        duplicate=presence.duplicate or was_before,
     )
-    return Seen(presence=alive, is_current=True, is_duplicate=duplicate and not presence.duplicate)
+    return Seen(presence=alive, is_current=True, is_duplicate=was_before and not presence.duplicate)

@@ -26,7 +26,7 @@ def parse(text: str) -> tuple[Term, ...]:
     Raises:
         InvalidInput: another form.
     """
-    if text.strip() in ("", EVERYTHING):
+    if text.strip() == EVERYTHING:
         return ()
     return tuple(_term(part.strip(), text) for part in text.split(","))
 

@@ -23,12 +23,13 @@ from edgeops.delivery.pacing import TokenBucket
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.broker import HUB_USERNAME, Broker, hash_password
 from edgeops.hub.handlers import Handlers
-from edgeops.service import access, fleet, rollouts
+from edgeops.service import access, fleet, inbox, rollouts
 from edgeops.service.context import Context
 from edgeops.transport.contract import Incoming, Transport, TransportLost
 
 logger = logging.getLogger(__name__)
 
+FORGET_EVERY_S = 3600.0
 EPOCH_SETTING = "epoch"
 EPOCH_GIVEN_SETTING = "epoch_given"
 T = TypeVar("T")
@@ -46,6 +47,8 @@ class HubOptions:
     """How long after connecting the broker may take to show the retained epoch."""
     reconnect_s: float = 1.0
     """Pause before connecting again."""
+    telemetry_days: float = 90.0
+    """How long telemetry windows are kept."""
     publish_at_once: int = 200
     """Desired states that one tick publishes."""
 
@@ -76,6 +79,7 @@ class Hub:
         self._epoch = ""
         self._epoch_seen = asyncio.Event()
         self._demanded = asyncio.Event()
+        self._forget_at_s = 0.0
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgeops-hub")
 
     async def run(self) -> None:
@@ -170,6 +174,7 @@ class Hub:
                 await self._call(rollouts.tick, self.context)
                 await self._write_accounts()
                 await self._publish_desired()
+                await self._forget_old_windows()
             except TransportLost:
                 raise
             except EdgeopsError as error:
@@ -178,6 +183,13 @@ class Hub:
             if self.broker is not None and not self.broker.is_alive():
                 raise TransportLost("the managed broker has ended")
             await asyncio.sleep(self.options.tick_s)
+
+    async def _forget_old_windows(self) -> None:
+        if time.monotonic() < self._forget_at_s:
+            return
+        self._forget_at_s = time.monotonic() + FORGET_EVERY_S
+        days = self.options.telemetry_days
+        await self._call(partial(inbox.forget_old_windows, self.context, days=days))
 
     async def _publish_desired(self) -> None:
         documents = await self._call(

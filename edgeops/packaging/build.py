@@ -61,7 +61,7 @@ def build_package(
     """
     check_request(request)
     known = load_profiles() if known_profiles is None else known_profiles
-    profiles = find_profiles(request.profiles, known)
+    profiles = find_profiles(sorted(request.profiles), known)
     files = _read_files(request.models)
     planned = plan_variants(profiles, files.keys())
     rows = read_golden_rows(request.golden) if request.golden is not None else None

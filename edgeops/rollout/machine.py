@@ -59,6 +59,8 @@ TRANSITIONS: Mapping[tuple[RolloutState, Trigger], RolloutState] = {
 ASKED_BY_PEOPLE = (Trigger.PAUSE, Trigger.RESUME, Trigger.ABORT, Trigger.ROLL_BACK)
 """What a person may ask for; the other triggers are the machine's own."""
 
+SILENT = frozenset({MemberState.ORDERED, MemberState.TIMED_OUT})
+
 FINAL = frozenset({RolloutState.COMPLETED, RolloutState.ROLLED_BACK, RolloutState.ABORTED})
 
 
@@ -84,6 +86,13 @@ class Heard:
     evidence: Mapping[str, float] = field(default_factory=dict)
     active: int | None = None
     settled: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone:
+    """A device was removed from the fleet: nothing is waited for from it any more."""
+
+    device: DeviceId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +125,7 @@ class Note:
     detail: Mapping[str, str | int | float | None]
 
 
-Event = Ask | Heard | Tick
+Event = Ask | Heard | Gone | Tick
 Effect = Order | Revert | Note
 
 _DEVICE_OUTCOMES: Mapping[str, MemberState] = {
@@ -143,6 +152,8 @@ def step(rollout: Rollout, event: Event, now_s: float) -> tuple[Rollout, tuple[E
         return _asked(rollout, event, now_s)
     if isinstance(event, Heard):
         return _heard(rollout, event, now_s)
+    if isinstance(event, Gone):
+        return _without(rollout, event, now_s), ()
     if rollout.state is RolloutState.RUNNING:
         return _run(rollout, event, now_s)
     if rollout.state is RolloutState.ROLLING_BACK:
@@ -205,6 +216,15 @@ def _heard(rollout: Rollout, heard: Heard, now_s: float) -> tuple[Rollout, tuple
         },
     )
     return _with(rollout, changed), (note,)
+
+
+def _without(rollout: Rollout, gone: Gone, now_s: float) -> Rollout:
+    """A removed device is no failure of the version, and no proof of it."""
+    for member in rollout.members:
+        if member.device == gone.device and member.state not in CONCLUDED:
+            left = replace(member, state=MemberState.UNTOUCHED, updated_s=now_s)
+            return _with(rollout, replace(left, detail="removed from the fleet"))
+    return rollout
 
 
 def _with_evidence(rollout: Rollout, member: Member, heard: Heard) -> Rollout:
@@ -308,6 +328,10 @@ def _take_back(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, .
             kept = replace(member, detail="keeps it: there was no version before")
             rollout = _with(rollout, kept)
             effects.append(Revert(device=member.device, previous=None))
+        elif member.state in SILENT and member.previous is None and not member.device_state:
+            # It never spoke: when it does, its desired state does not name the model any more.
+            rollout = _with(rollout, replace(member, state=MemberState.REVERTED, updated_s=now_s))
+            effects.append(Revert(device=member.device, previous=None))
         elif member.state in IN_PROGRESS | CONCLUDED:
             rollout = _with(
                 rollout,
@@ -335,7 +359,7 @@ def _roll_back_further(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[E
         if member.state is not MemberState.REVERTING:
             continue
         asked_s = member.ordered_s if member.ordered_s is not None else now_s
-        if member.previous is not None and now_s - asked_s < rollout.policy.device_timeout_s:
+        if now_s - asked_s < rollout.policy.device_timeout_s:
             return rollout, ()
         rollout = _with(rollout, replace(member, state=MemberState.REVERTED, updated_s=now_s))
     done = _move(rollout, Trigger.REVERTED, rollout.why)

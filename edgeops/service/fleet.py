@@ -80,6 +80,7 @@ def remove(context: Context, actor: str, name: str) -> None:
     with context.database.begin() as work:
         device = _get(work, name)
         work.fleet.remove(device.id)
+        rollouts.device_gone(context, work, device.id)
         _accounts_changed(work)
         audit.record(work.audit, context.clock(), actor, "device.remove", device.id)
 
@@ -105,7 +106,7 @@ def devices(context: Context, query: str = selector.EVERYTHING) -> tuple[DeviceD
     """Return the devices that a selector gives, with their standing."""
     with context.database.read() as work:
         chosen = selector.select(query, work.fleet.all())
-        return tuple(_detail(work, device) for device in chosen)
+        return tuple(_detail(work, device.as_of(context.clock())) for device in chosen)
 
 
 def device(context: Context, name: str) -> DeviceDetail:
@@ -115,7 +116,7 @@ def device(context: Context, name: str) -> DeviceDetail:
         NotFound: no such device.
     """
     with context.database.read() as work:
-        return _detail(work, _get(work, name))
+        return _detail(work, _get(work, name).as_of(context.clock()))
 
 
 def reported(context: Context, name: DeviceId, report: Reported) -> str:

@@ -33,6 +33,12 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
         return Ack(stream=numbered.stream, sequence=numbered.sequence)
 
 
+def forget_old_windows(context: Context, *, days: float) -> int:
+    """Remove windows older than this; what they said lives on in watches and alarms."""
+    with context.database.begin() as work:
+        return work.inbox.forget_windows(context.clock() - days * 86400.0)
+
+
 def windows(
     context: Context, model: ModelName, device: DeviceId | None, *, limit: int
 ) -> tuple[tuple[DeviceId, Window], ...]:

@@ -10,10 +10,11 @@ from device_agent.protocol.reports import Reported
 from edgeops.access import audit
 from edgeops.domain.errors import Conflict, InvalidInput, NotFound
 from edgeops.domain.fleet import DesiredVersion, Device
+from edgeops.domain.registry import parse_reference
 from edgeops.domain.rollout import Member, MemberState, Policy, Rollout, RolloutState
 from edgeops.fleet import desired, selector
 from edgeops.rollout import machine
-from edgeops.rollout.machine import Ask, Heard, Note, Order, Tick, Trigger
+from edgeops.rollout.machine import Ask, Gone, Heard, Note, Order, Tick, Trigger
 from edgeops.rollout.plan import check_policy, plan_waves
 from edgeops.service import packages
 from edgeops.service.context import HUB_ACTOR, Context
@@ -42,10 +43,18 @@ def create(context: Context, actor: str, wanted: NewRollout) -> Rollout:
         Conflict: another rollout of this model is under way on one of the devices.
     """
     check_policy(wanted.policy)
+    meant = parse_reference(wanted.reference)
+    if meant.number is None and meant.alias is None:
+        raise InvalidInput(
+            f"{wanted.reference} names no version",
+            next_step=f"say which: {meant.model}:NUMBER or {meant.model}@ALIAS",
+        )
     version = packages.find(context, wanted.reference)
     manifest = packages.manifest_of(context, version)
     with context.database.begin() as work:
-        cohort = selector.select(wanted.selector, work.fleet.all())
+        now_s = context.clock()
+        everybody = [device.as_of(now_s) for device in work.fleet.all()]
+        cohort = selector.select(wanted.selector, everybody)
         if not cohort:
             raise NotFound(
                 f"no device matches {wanted.selector!r}", next_step="edgeops devices list"
@@ -129,7 +138,7 @@ def tick(context: Context) -> int:
     for rollout_id in active:
         with context.database.begin() as work:
             rollout = _get(work, rollout_id)
-            _step(context, work, rollout, Tick(unhealthy=_unhealthy(work, rollout)))
+            _step(context, work, rollout, Tick(unhealthy=_unhealthy(context, work, rollout)))
     return len(active)
 
 
@@ -197,7 +206,10 @@ def _carry_out(context: Context, work: Work, rollout: Rollout, effect: machine.E
         changed = desired.want(state, wish)
     else:
         current = state.models.get(rollout.model)
-        if current is None or current.rollout != rollout.id:
+        ours = current is not None and (
+            current.rollout == rollout.id or _came_back(current, rollout)
+        )
+        if not ours:
             return
         changed = (
             desired.forget(state, rollout.model)
@@ -220,7 +232,7 @@ def _wish(model: ModelName, number: int, rollout: str, policy: Policy) -> Desire
     )
 
 
-def _unhealthy(work: Work, rollout: Rollout) -> dict[DeviceId, str]:
+def _unhealthy(context: Context, work: Work, rollout: Rollout) -> dict[DeviceId, str]:
     unhealthy: dict[DeviceId, str] = {}
     for member in rollout.members:
         if member.state is not MemberState.COMMITTED:
@@ -230,7 +242,7 @@ def _unhealthy(work: Work, rollout: Rollout) -> dict[DeviceId, str]:
             continue
         model = device.reported.models.get(rollout.model) if device.reported else None
         active = model.active.version if model and model.active else None
-        if not device.presence.online:
+        if not device.as_of(context.clock()).presence.online:
             unhealthy[member.device] = "is offline"
         elif active != rollout.number:
             unhealthy[member.device] = f"serves version {active}"
@@ -280,12 +292,29 @@ def _check_newest(work: Work, rollout: Rollout) -> None:
         for member in rollout.members
         if member.ordered_s is not None
     ]
-    newer = sorted({wish.rollout for wish in wishes if wish is not None} - set(ours))
+    newer = sorted(
+        {
+            wish.rollout
+            for wish in wishes
+            if wish is not None and wish.rollout not in ours and not _came_back(wish, rollout)
+        }
+    )
     if newer:
         raise Conflict(
             f"rollout {rollout.id} was followed by {', '.join(newer)} on its devices",
             next_step=f"roll that back: edgeops rollout rollback {newer[-1].removesuffix(BACK)}",
         )
+
+
+def _came_back(wish: DesiredVersion, rollout: Rollout) -> bool:
+    """Whether a later rollout was taken back to just what this one had brought."""
+    return wish.rollout.endswith(BACK) and wish.number == rollout.number
+
+
+def device_gone(context: Context, work: Work, name: DeviceId) -> None:
+    """Tell the rollouts that a device was removed from the fleet."""
+    for rollout in work.rollouts.in_states(*ACTIVE):
+        _step(context, work, rollout, Gone(device=name))
 
 
 def _get(work: Work, rollout: str) -> Rollout:

@@ -127,6 +127,8 @@ def _device_row(device: Device) -> dict[str, Any]:
         "last_seen_s": presence.last_seen_s,
         "clock_offset_s": presence.clock_offset_s,
         "duplicate": presence.duplicate,
+        "previous_instance": presence.previous_instance,
+        "previous_session": presence.previous_session,
         "reported": json.dumps(reported.to_document()) if reported else None,
     }
 
@@ -145,6 +147,8 @@ def _device(row: sa.Row[Any]) -> Device:
             last_seen_s=row.last_seen_s,
             clock_offset_s=row.clock_offset_s,
             duplicate=row.duplicate,
+            previous_instance=row.previous_instance,
+            previous_session=row.previous_session,
         ),
         reported=_reported(row.reported),
     )

@@ -53,6 +53,11 @@ class InboxStore:
                 )
             )
 
+    def forget_windows(self, before_s: float) -> int:
+        """Remove the windows that ended before a moment; return how many."""
+        gone = self._connection.execute(sa.delete(windows).where(windows.c.ended_s < before_s))
+        return int(gone.rowcount)
+
     def windows_of(
         self, model: ModelName, device: DeviceId | None = None, *, limit: int
     ) -> tuple[tuple[DeviceId, Window], ...]:

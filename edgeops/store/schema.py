@@ -102,6 +102,8 @@ devices = sa.Table(
     sa.Column("last_seen_s", sa.Double),
     sa.Column("clock_offset_s", sa.Double, nullable=False),
     sa.Column("duplicate", sa.Boolean, nullable=False),
+    sa.Column("previous_instance", sa.Text, nullable=False),
+    sa.Column("previous_session", sa.BigInteger, nullable=False),
     sa.Column("reported", sa.Text, comment="the newest report, as the protocol's JSON"),
 )
 

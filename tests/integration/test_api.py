@@ -149,6 +149,10 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("DELETE", "/v1/devices/{name}"): ("admin", 404),
     ("POST", "/v1/devices/{name}/announce"): ("operator", 404),
     ("GET", "/v1/telemetry/{model}"): ("viewer", 200),
+    ("GET", "/v1/alarms"): ("viewer", 200),
+    ("GET", "/v1/alarms/{alarm}"): ("viewer", 404),
+    ("POST", "/v1/alarms/{alarm}/close"): ("operator", 404),
+    ("GET", "/v1/drift/{reference}"): ("viewer", 404),
     ("POST", "/v1/rollouts"): ("operator", 404),
     ("GET", "/v1/rollouts"): ("viewer", 200),
     ("GET", "/v1/rollouts/{rollout}"): ("viewer", 404),
@@ -163,6 +167,7 @@ VALUES = {
     "model": "kws",
     "rollout": "r9",
     "trigger": "pause",
+    "alarm": "a1",
 }
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/tokens"): {"name": "x y", "role": "viewer"},
@@ -172,6 +177,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PATCH", "/v1/devices/{name}"): {"labels": ["a=b"]},
     ("POST", "/v1/rollouts"): {"version": "kws:1"},
     ("POST", "/v1/rollouts/{rollout}/{trigger}"): {"why": ""},
+    ("POST", "/v1/alarms/{alarm}/close"): {"why": ""},
 }
 
 

@@ -373,9 +373,11 @@ def test_a_second_agent_with_the_same_identity_is_in_the_audit() -> None:
     async def story(world: World) -> None:
         cam = world.harness.enroll("cam-1")
         await world.start()
-        await world.join(cam)
+        there = await world.join(cam)
         clone = FakeDevice(id=cam.id, root=cam.root, instance="another card")
         await world.join(clone)
+        await world.until(lambda: world.detail(cam.id).device.presence.instance == "another card")
+        await there.say(cam.birth())
         await world.until(lambda: world.detail(cam.id).device.presence.duplicate)
         assert ("device.duplicate_identity", cam.id) in world.harness.acts(actor="hub")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -170,25 +171,32 @@ def test_a_database_that_cannot_grow_says_that_the_disk_is_full_and_recovers(
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database" * 100])
-def test_a_file_that_is_no_database_is_a_failure_of_storage_in_every_call(
+def test_a_file_that_is_no_database_is_put_aside_and_the_device_goes_on(
     tmp_path: Path, damage: bytes
 ) -> None:
     path = tmp_path / "outbox.sqlite"
     path.write_bytes(damage)
     outbox = Outbox(path)
-    if not damage:
-        assert outbox.put("event", b"x") == 1
-        outbox.close()
-        return
-    for act in (
-        lambda: outbox.put("event", b"x"),
-        lambda: outbox.due(0.0),
-        lambda: outbox.acknowledge("s", 1),
-        outbox.depth,
-    ):
-        with pytest.raises(StorageFailed):
-            act()
+    assert outbox.put("event", b"x") == 1
+    assert [item.body for item in outbox.due(0.0)] == [b"x"]
+    assert (tmp_path / "outbox.damaged").exists() == bool(damage)
     outbox.close()
+
+
+def test_a_database_that_is_damaged_later_is_put_aside_with_its_streams(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    outbox = Outbox(path)
+    outbox.put("event", b"x")
+    (before,) = outbox.due(0.0)
+    outbox.close()
+    path.write_bytes(path.read_bytes()[:1000] + b"\xff" * 5000)
+    again = Outbox(path)
+    for _ in range(2):
+        with contextlib.suppress(StorageFailed):
+            again.put("event", b"y")
+    assert again.put("event", b"z") >= 1
+    assert again.due(0.0)[0].stream != before.stream
+    again.close()
 
 
 def test_it_may_be_read_beside_a_running_agent(outbox: Outbox, tmp_path: Path) -> None:

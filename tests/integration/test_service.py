@@ -267,9 +267,9 @@ def test_labels_survive_what_the_device_reports(hub: HubHarness) -> None:
 def test_two_agents_with_one_identity_are_in_the_audit_once(hub: HubHarness) -> None:
     (cam,) = hub.online("cam-1")
     clone = FakeDevice(id=cam.id, root=cam.root, instance="i2")
-    hub.take(clone.birth())
-    hub.take(cam.report())
-    hub.take(clone.report())
+    for _ in range(3):
+        hub.take(clone.birth())
+        hub.take(cam.birth())
     assert hub.acts().count(("device.duplicate_identity", "cam-1")) == 1
     assert fleet.device(hub.context, "cam-1").device.presence.duplicate
 

@@ -8,6 +8,7 @@ from device_agent.core.admission import (
     Rename,
     Start,
     Supersede,
+    Withdraw,
     check_addressee,
     check_manifest,
     check_order,
@@ -53,11 +54,21 @@ def test_what_is_active_already_needs_nothing() -> None:
     assert plan(desired(), {MODEL: record()}, {MODEL: digest(1)}) == ()
 
 
-def test_a_model_that_is_not_named_any_more_is_left_as_it_is() -> None:
-    records = running(State.FETCH)
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_a_model_that_is_not_named_any_more_is_left_as_it_is(state: State) -> None:
     other = desired(2, kws=order(5))
-    names = [each.deployment.model for each in plan(other, records, {MODEL: digest(1)})]
-    assert names == ["kws"]
+    steps = plan(other, running(state), {MODEL: digest(1)})
+    assert [each.deployment.model for each in steps] == ["kws"]
+
+
+@pytest.mark.parametrize("state", sorted(PREEMPTIBLE))
+def test_a_deployment_that_nobody_wants_any_more_is_called_back(state: State) -> None:
+    assert plan(desired(2, kws=order(5)), running(state), {})[0] == Supersede(model=MODEL)
+
+
+def test_what_nobody_wants_any_more_does_not_pass_its_probation() -> None:
+    steps = plan(desired(2, kws=order(5)), running(State.PROBATION), {MODEL: digest(1)})
+    assert steps[0] == Withdraw(model=MODEL)
 
 
 def test_each_model_has_a_plan_of_its_own() -> None:

@@ -85,7 +85,6 @@ FLEET = [
     ("query", "expected"),
     [
         ("all", "1234"),
-        ("", "1234"),
         ("  all  ", "1234"),
         ("site=oslo", "12"),
         ("site!=oslo", "34"),
@@ -209,20 +208,30 @@ def test_a_restart_grows_the_session_and_is_no_duplicate() -> None:
 
 
 @pytest.mark.parametrize("session", [7, 3], ids=["equal session", "lower session"])
-def test_another_process_whose_session_does_not_grow_is_a_cloned_identity(session: int) -> None:
+def test_a_new_card_with_the_same_enrolment_is_a_restart_and_no_clone(session: int) -> None:
     watch = Watch()
     watch.see(report(7, instance="i1"))
-    assert watch.see(report(session, instance="i2")).is_duplicate
-    assert watch.presence.duplicate
-    assert watch.presence.session == 7
+    seen = watch.see(report(session, instance="i2"))
+    assert seen.is_current
+    assert not watch.presence.duplicate
+    assert (watch.presence.session, watch.presence.instance) == (session, "i2")
+    assert watch.see(report(session, online=False, instance="i2")).is_current
+    assert not watch.presence.online
+
+
+def test_a_late_word_of_the_process_before_is_stale_and_no_clone() -> None:
+    watch = Watch()
+    watch.see(report(7, instance="i1"))
+    watch.see(report(8, instance="i2"))
+    assert not watch.see(report(7, instance="i1")).is_current
+    assert not watch.presence.duplicate
 
 
 def test_a_cloned_identity_is_told_once_and_stays_marked() -> None:
     watch = Watch()
-    watch.see(report(7, instance="i1"))
-    told = [watch.see(report(7, instance=f"i{2 - n % 2}")).is_duplicate for n in range(6)]
-    assert told == [True] + [False] * 5
-    watch.see(report(8, instance="i1"))
+    told = [watch.see(report(7 + n // 2, instance=f"i{1 + n % 2}")).is_duplicate for n in range(6)]
+    assert told == [False, False, True, False, False, False]
+    watch.see(report(20, instance="i1"))
     assert watch.presence.duplicate
 
 

@@ -1,0 +1,141 @@
+"""The parent's side of a conversion: start the child, wait for it, tell how it ended.
+
+The report goes to a file in memory, so that the child never blocks on a full pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import edgeops
+from device_agent.protocol.errors import ProtocolError
+from edgeops.domain.errors import StoreFailed
+from edgeops.packaging.convert.errors import ConversionFailed
+from edgeops.packaging.convert.job import MAX_REPORT_BYTES, Job, Report
+
+POLL_S = 0.02
+MAX_STDERR_BYTES = 4000
+CHILD_MODULE = "edgeops.packaging.convert.child"
+
+# Set before the interpreter starts, since most are read at the first import. A fixed hash seed
+# makes the order of sets, and with it the order of what converters write, the same each time.
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "",
+    "KERAS_BACKEND": "tensorflow",
+}
+
+# With -m, Python looks for modules in the working folder first: let that be where this
+# package is, so that the child runs the same code and nothing of the folder we happen to be in.
+_PACKAGE_PARENT = Path(edgeops.__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one conversion may take."""
+
+    timeout_s: float = 600.0
+    memory_mib: int = 8192
+
+
+def run_job(job: Job, limits: Limits) -> Report:
+    """Do a job in a child process that cannot take this one with it.
+
+    The child dies with the thread that calls this.
+
+    Raises:
+        EdgeopsError: what the child reported, as the kind that it was.
+        ConversionFailed: it crashed, was killed, answered nonsense, or took too long.
+        StoreFailed: the system gives no process or no file.
+    """
+    try:
+        out, err = _scratch_file(), _scratch_file()
+        process = subprocess.Popen(
+            [sys.executable, "-m", CHILD_MODULE, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=err,
+            cwd=_PACKAGE_PARENT,
+            env={**os.environ, **ENVIRONMENT},
+        )
+    except OSError as error:
+        raise StoreFailed(f"cannot start a conversion: {error.strerror}") from error
+    with out, err:
+        try:
+            _send(process, job.to_bytes())
+            code = _wait(process, time.monotonic() + limits.timeout_s)
+        finally:
+            process.kill()
+            process.wait()
+        if code is None:
+            raise ConversionFailed(
+                f"converting {job.source} to {job.recipe.name} took more than "
+                f"{limits.timeout_s:g} s",
+                next_step="give it more time, or a smaller model",
+            )
+        return _read(code, out, err, job)
+
+
+def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
+    if process.stdin is None:
+        raise ValueError("the child has no standard input")
+    try:
+        with process.stdin as pipe:
+            pipe.write(data)
+    except BrokenPipeError:
+        pass  # it died at once: its exit code tells how
+
+
+def _wait(process: subprocess.Popen[bytes], deadline_s: float) -> int | None:
+    while (code := process.poll()) is None:
+        if time.monotonic() >= deadline_s:
+            return None
+        time.sleep(POLL_S)
+    return code
+
+
+def _read(code: int, out: IO[bytes], err: IO[bytes], job: Job) -> Report:
+    out.seek(0)
+    data = out.read(MAX_REPORT_BYTES + 1)
+    what = f"the converter to {job.recipe.name}"
+    if code < 0:
+        raise ConversionFailed(
+            f"{what} was killed by {_signal_name(-code)}: {_last_line(err)}",
+            next_step=f"it may have needed more than {job.memory_mib} MiB, or the model is damaged",
+        )
+    try:
+        return Report.from_bytes(data)
+    except ProtocolError as error:
+        raise ConversionFailed(
+            f"{what} ended with {code} and no report ({error}): {_last_line(err)}"
+        ) from error
+
+
+def _scratch_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("edgeops-convert"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _last_line(file: IO[bytes]) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - MAX_STDERR_BYTES))
+    lines = [line.strip() for line in file.read().decode(errors="replace").split("\n")]
+    return next((line[:400] for line in reversed(lines) if line), "it said nothing")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,188 @@
+"""The one door: from a model in any format and a recipe to an artifact.
+
+A TensorFlow model is first converted to a float model of the recipe's format, then quantized
+like any other. Both steps run in children and are cached one by one, so that the same model is
+converted once for all recipes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeops.domain.errors import InvalidInput
+from edgeops.packaging.convert import tools
+from edgeops.packaging.convert.cache import Kept, cached
+from edgeops.packaging.convert.calibration import calibration_rows, rows_digest
+from edgeops.packaging.convert.job import Job, Report
+from edgeops.packaging.convert.process import Limits, run_job
+from edgeops.packaging.convert.ranges import Ranges
+from edgeops.packaging.convert.source import Source, SourceKind, read_source
+from edgeops.packaging.recipes import RECIPES, Recipe
+
+CONVERTER_VERSION = 1
+"""Of this package's own part in what comes out: a new one makes every cached entry anew."""
+
+DEFAULT_LIMITS = Limits()
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """An artifact.
+
+    Attributes:
+        path: the file, inside the cache: copy it, do not change it.
+        recipe: how it was made.
+        ranges: of activations by tensor name, or None for floats; lineage keeps them.
+        tools: versions of the packages that took part, by name.
+        notes: what a person should know, a line each.
+    """
+
+    path: Path
+    recipe: Recipe
+    ranges: Ranges | None
+    tools: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+def convert(
+    source: Path,
+    recipe: Recipe,
+    *,
+    calibration: NDArray[Any] | None,
+    cache: Path,
+    trust_code: bool,
+    progress: Progress,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Converted:
+    """Make the artifact of a recipe.
+
+    The same source, recipe, rows and tools give the same bytes.
+
+    Args:
+        source: ``.keras``, ``.h5``, SavedModel folder, ``.tflite`` or ``.onnx``.
+        recipe: what to make.
+        calibration: real inputs of the model ``[n, ...]`` after preprocessing, for recipes
+            that need them; ignored by others.
+        cache: folder of conversions; made if it is missing.
+        trust_code: take models that hold code (Lambda layers, custom objects).
+        progress: told one line about each step.
+        limits: time and memory of one step.
+
+    Raises:
+        InvalidModel: the model is damaged, unsafe, quantized already, or not convertible.
+        InvalidInput: the rows are missing, bad, or do not fit; or no way leads from the
+            model's format to the recipe's.
+        ConverterMissing: a package is not installed; the next step says which extra.
+        ConversionFailed: a converter crashed, hung, or did not do what the recipe promises.
+        StoreFailed: the disk said no.
+    """
+    rows = calibration_rows(calibration) if recipe.needs_calibration else None
+    found = read_source(source, trust_code=trust_code)
+    _check_way(found, recipe)
+    used: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+    if found.kind.needs_tensorflow:
+        found, notes, used = _to_float(
+            found, recipe.format, cache, progress, limits, trust_code=trust_code
+        )
+    needed = tools.CHECKING if recipe.precision == "float32" else tools.QUANTIZING
+    versions = tools.versions(needed[recipe.format], f"recipe {recipe.name}")
+    step = _Step(source=found, recipe=recipe, rows=rows, versions=versions)
+    kept = _do(step, cache, lambda: progress(f"making {recipe.name} of {source}"), limits)
+    return Converted(
+        path=kept.path,
+        recipe=recipe,
+        ranges=kept.report.ranges,
+        tools={**used, **versions},
+        notes=(*notes, *kept.report.notes),
+    )
+
+
+def _check_way(source: Source, recipe: Recipe) -> None:
+    if source.kind.needs_tensorflow or source.kind.value == recipe.format:
+        return
+    kind = source.kind.value
+    raise InvalidInput(
+        f"{source.path} is .{kind}, recipe {recipe.name} makes .{recipe.format}",
+        next_step=f"give the Keras model or SavedModel, or a recipe for .{kind}",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Step:
+    """One conversion in a child, and all that its result depends on."""
+
+    source: Source
+    recipe: Recipe
+    rows: NDArray[Any] | None
+    versions: Mapping[str, str]
+    trust_code: bool = False
+
+    @property
+    def key(self) -> dict[str, object]:
+        return {
+            "converter": CONVERTER_VERSION,
+            "source": self.source.digest,
+            "kind": self.source.kind.value,
+            "recipe": self.recipe.to_document(),
+            "calibration": None if self.rows is None else rows_digest(self.rows),
+            "tools": dict(self.versions),
+            "trust_code": self.trust_code,
+        }
+
+
+def _to_float(
+    source: Source,
+    form: str,
+    cache: Path,
+    progress: Progress,
+    limits: Limits,
+    *,
+    trust_code: bool,
+) -> tuple[Source, tuple[str, ...], dict[str, str]]:
+    """Convert a TensorFlow model to a float model of a format."""
+    versions = tools.versions(tools.TENSORFLOW[form], f"{source.path.name} ({source.kind})")
+    step = _Step(
+        source=source,
+        recipe=RECIPES[f"{form}-float32"],
+        rows=None,
+        versions=versions,
+        trust_code=trust_code,
+    )
+    said = f"converting {source.path} with TensorFlow {versions['tensorflow']}"
+    kept = _do(step, cache, lambda: progress(said), limits)
+    float_source = Source(path=kept.path, kind=SourceKind(form), digest=kept.digest)
+    return float_source, kept.report.notes, versions
+
+
+def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) -> Kept:
+    """Return a step's result, from the cache or from a child."""
+
+    def make(target: Path) -> Report:
+        announce()
+        with tempfile.TemporaryDirectory(prefix="edgeops-rows-") as folder:
+            rows_file = Path(folder) / "rows.npy"
+            if step.rows is not None:
+                np.save(rows_file, step.rows, allow_pickle=False)
+            job = Job(
+                source=str(step.source.path.absolute()),
+                digest=step.source.digest,
+                kind=step.source.kind,
+                target=str(target.absolute()),
+                recipe=step.recipe,
+                calibration=None if step.rows is None else str(rows_file),
+                trust_code=step.trust_code,
+                memory_mib=limits.memory_mib,
+            )
+            return run_job(job, limits)
+
+    return cached(cache, step.key, f"model.{step.recipe.format}", make)
