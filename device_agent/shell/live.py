@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from device_agent.core.counts import Counts
-from device_agent.monitor.inputs import InputSketch
 from device_agent.monitor.tally import Tally
 from device_agent.processing.rows import fit_row
 from device_agent.processing.scores import read_scores
@@ -24,6 +23,7 @@ from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.protocol.plan import SketchPlan
 
 if TYPE_CHECKING:
+    from device_agent.monitor.inputs import InputSketch
     from device_agent.runtimes.contract import LoadedModel
 
 
@@ -72,7 +72,7 @@ class LiveModel:
         self.variant = variant
         self.lock = threading.Lock()
         self.tally = Tally(before)
-        self.inputs = InputSketch(plan) if plan is not None else None
+        self.inputs = _sketch(plan) if plan is not None else None
         self.closed = False
         self._loaded = loaded
         self._scores_at = [spec.name for spec in variant.outputs].index(variant.scores)
@@ -191,3 +191,9 @@ class LiveModels:
         """Close every model."""
         for name in list(self._models):
             self.exchange(name, None)
+
+
+def _sketch(plan: SketchPlan) -> InputSketch:
+    from device_agent.monitor.inputs import InputSketch  # here: it needs numpy, as runtimes do
+
+    return InputSketch(plan)
