@@ -125,16 +125,7 @@ class AgentLoop:
             chance=chance,
             limits=self.options.link,
         )
-        self._fetcher = Fetcher(
-            self._device,
-            publish=lambda topic, need: self._link.publish(
-                topic, encode(need.to_document()), qos=0
-            ),
-            subscribe=lambda topic: self._link.subscribe([topic], qos=0),
-            unsubscribe=lambda topic: self._link.unsubscribe([topic]),
-            chance=chance,
-            limits=self.options.fetch,
-        )
+        self._fetcher = self._new_fetcher(chance)
         self._host = Host(
             root=root,
             profile=enrolment.profile,
@@ -160,6 +151,18 @@ class AgentLoop:
             "epoch": self._on_epoch,
         }
         self._recover()
+
+    def _new_fetcher(self, chance: random.Random) -> Fetcher:
+        return Fetcher(
+            self._device,
+            publish=lambda topic, need: self._link.publish(
+                topic, encode(need.to_document()), qos=0
+            ),
+            subscribe=lambda topic: self._link.subscribe([topic], qos=0),
+            unsubscribe=lambda topic: self._link.unsubscribe([topic]),
+            chance=chance,
+            limits=self.options.fetch,
+        )
 
     def run(self) -> None:
         """Connect and work until ``stop``; then say farewell and close everything."""

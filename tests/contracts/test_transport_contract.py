@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,22 +15,11 @@ from edgeops.hub.broker.iotcore import is_installed
 from edgeops.transport.contract import Incoming, Transport, TransportLost
 from edgeops.transport.memory import MemoryBroker, MemoryTransport, matches
 from edgeops.transport.mqtt import MqttTransport
+from tests.processes import free_port
 
 PATIENCE_S = 20.0
 PASSWORD = "hub-token"
 BOTH = ("edgeops/v1/t/#",)
-
-
-def free_port() -> int:
-    """A port below the range that the kernel gives to clients."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 class MemoryWorld:

@@ -35,6 +35,7 @@ from edgeops.hub.broker import (
     make_broker,
 )
 from edgeops.hub.broker.port import answers
+from tests.processes import free_port, process_runs
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 20.0
@@ -48,26 +49,6 @@ def wait_until(fact: Callable[[], bool], what: str) -> None:
     while not fact():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port below the range that the kernel gives to clients."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
-def process_runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except OSError:
-        return False
 
 
 class Peer:

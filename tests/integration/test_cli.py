@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from edgeops.packaging.package import Package
 from edgeops.trust.keys import KeyFolder
 from tests.hub_harness import make_keys, tiny_package
 from tests.models import linear_onnx, save_golden, separable
+from tests.processes import free_port, process_runs
 
 EDGEOPS = Path(sys.executable).with_name("edgeops")
 PATIENCE_S = 30.0
@@ -48,25 +48,6 @@ def wait_until(fact: Callable[[], object], what: str) -> None:
     while not fact():
         assert time.monotonic() < deadline, f"waited in vain: {what}"
         time.sleep(0.05)
-
-
-def free_port() -> int:
-    """A port below the range that the kernel gives to clients."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-
-
-def process_runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
-    except OSError:
-        return False
 
 
 def children_of(pid: int) -> list[int]:
