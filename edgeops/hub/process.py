@@ -91,8 +91,7 @@ class Hub:
                 try:
                     await self._one_session()
                 except* EdgeopsError as group:
-                    self.why_disconnected = str(_first_of(group))
-                    logger.warning("hub.disconnected", extra={"cause": self.why_disconnected})
+                    self._say_disconnected(str(_first_of(group)))
                 self.connected = False
                 await asyncio.sleep(self.options.reconnect_s)
         finally:
@@ -116,6 +115,12 @@ class Hub:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._receive())
             group.create_task(self._work())
+
+    def _say_disconnected(self, cause: str) -> None:
+        """Log a cause once, however often connecting fails because of it."""
+        if cause != self.why_disconnected:
+            logger.warning("hub.disconnected", extra={"cause": cause})
+        self.why_disconnected = cause
 
     async def _work(self) -> None:
         await self._greet()
