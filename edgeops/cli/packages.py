@@ -28,6 +28,21 @@ from edgeops.domain.errors import InvalidInput
 )
 @click.option("--min-accuracy", default=0.8, show_default=True, help="Bar of the golden gate.")
 @click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    help="float32, float16, int8 or a recipe's name; may be repeated, once for each format.  "
+    "[default: as they are; float32 for Keras]",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Rows (.npz with x) that int8 takes the ranges of activations from.",
+)
+@click.option(
+    "--trust-code", is_flag=True, help="Take a Keras model with Lambda layers or custom objects."
+)
+@click.option(
     "--evaluation",
     type=click.Path(path_type=Path),
     help="Held-out labelled rows (.npz): evidence, quality gate and reference profile.",
@@ -64,10 +79,11 @@ from edgeops.domain.errors import InvalidInput
 def package(
     settings: Settings, /, models: tuple[Path, ...], out: Path | None, **given: Any
 ) -> None:
-    """Evaluate, gate, package and sign MODEL files; publish them if a hub is known.
+    """Convert, evaluate, gate, package and sign MODEL; publish it if a hub is known.
 
-    Several files (.tflite, .onnx) become variants of one version: each profile takes the file
-    that its runtime runs. The same inputs give the same digest everywhere.
+    MODEL is a .tflite, .onnx, .keras or .h5 file or a SavedModel folder. A Keras model becomes
+    a variant for each format that the profiles run; several files (.tflite, .onnx) become
+    variants of one version. The same inputs give the same digest everywhere.
     """
     from edgeops.packaging.request import PackageRequest
     from edgeops.service.local import make_package
@@ -83,6 +99,10 @@ def package(
         profiles=given["profiles"],
         golden=given["golden"],
         evaluation=given["evaluation"],
+        calibration=given["calibration"],
+        recipes=given["recipes"],
+        trust_code=given["trust_code"],
+        cache=settings.home / "cache",
         max_drop=given["max_drop"],
         min_accuracy=given["min_accuracy"],
         waivers=_waivers(given["waived"], given["reasons"]),

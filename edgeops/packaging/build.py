@@ -1,4 +1,4 @@
-"""Building a package: read, plan, evaluate, gate, assemble, sign.
+"""Building a package: read, convert, plan, evaluate, gate, assemble, sign.
 
 The manifest holds no time, host, path or locale: the same request on the same machine with the
 same package versions gives the same bytes.
@@ -7,7 +7,7 @@ same package versions gives the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from device_agent import __version__
 from device_agent.processing.golden import GOLDEN_GATE
@@ -15,24 +15,23 @@ from device_agent.protocol.errors import ProtocolError, RuntimeMissing
 from device_agent.protocol.ids import Digest, ModelName, digest_of
 from device_agent.protocol.manifest import (
     MAX_MANIFEST_BYTES,
-    RUNTIME_OF_FORMAT,
     Budget,
     Manifest,
     Variant,
     Waiver,
 )
 from device_agent.runtimes.available import runtime_package
-from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput, InvalidModel
+from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput
 from edgeops.domain.profile import Profile
 from edgeops.packaging.evaluate import Evaluation, class_count, evaluate
 from edgeops.packaging.evidence import QUALITY_GATE, check_rows
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
-from edgeops.packaging.inspect import format_of, read_model_file
 from edgeops.packaging.model_file import ModelFile, on_trial
 from edgeops.packaging.package import Package, Signer, chunked
 from edgeops.packaging.profiles import find_profiles, load_profiles
 from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
 from edgeops.packaging.request import PackageRequest, check_request
+from edgeops.packaging.sources import read_models
 from edgeops.packaging.variants import FORMAT_OF_RUNTIME, PlannedVariant, plan_variants
 
 Progress = Callable[[str], None]
@@ -62,16 +61,16 @@ def build_package(
     check_request(request)
     known = load_profiles() if known_profiles is None else known_profiles
     profiles = find_profiles(sorted(request.profiles), known)
-    files = _read_files(request.models)
+    rows = _read_rows(request)
+    files = read_models(request, profiles, rows.calibration, progress)
     planned = plan_variants(profiles, files.keys())
-    rows = read_golden_rows(request.golden) if request.golden is not None else None
-    _tell_what_is_not_checked(files, planned, rows, progress)
+    _tell_what_is_not_checked(files, planned, rows.golden, progress)
     evaluations = {
-        runtime: _evaluate(files[runtime], rows, request, progress)
+        runtime: _evaluate(files[runtime], rows.golden, request, progress)
         for runtime in dict.fromkeys(each.runtime for each in planned)
     }
     _check_labels(request, evaluations)
-    qualities = _qualities(request, files, evaluations)
+    qualities = _qualities(request, rows.evaluation, files, evaluations)
     waivers = _pass_golden_gate(request, evaluations, progress)
     waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
     budgets = [_budget(request, each) for each in planned]
@@ -87,23 +86,30 @@ def build_package(
         )
         for each, budget in zip(planned, budgets, strict=True)
     ]
-    manifest = _manifest(request, variants, waivers, _lineage(request, files, rows, evaluations))
+    manifest = _manifest(
+        request, variants, waivers, _lineage(request, files, rows.golden, evaluations)
+    )
     return _signed(manifest, files, evaluations, qualities, key)
 
 
-def _read_files(paths: Sequence[Path]) -> dict[str, ModelFile]:
-    """Return the files by the runtime that runs them; one for each."""
-    files: dict[str, ModelFile] = {}
-    for path in paths:
-        data = read_model_file(path)
-        runtime = RUNTIME_OF_FORMAT[format_of(data, str(path))]
-        other = files.setdefault(runtime, ModelFile(name=str(path), data=data, runtime=runtime))
-        if other.data != data:
-            raise InvalidModel(
-                f"{other.name} and {path} are both for {runtime}: which one is meant?",
-                next_step="give one file for each format",
-            )
-    return files
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Rows:
+    """The rows that a request names; None where it names none."""
+
+    golden: LabelledRows | None
+    evaluation: LabelledRows | None
+    calibration: LabelledRows | None
+
+
+def _read_rows(request: PackageRequest) -> _Rows:
+    """Read all rows before any model: what cannot be is said before minutes of conversion."""
+    golden, evaluation, calibration = (
+        read_golden_rows(path) if path is not None else None
+        for path in (request.golden, request.evaluation, request.calibration)
+    )
+    if evaluation is not None:
+        check_rows(evaluation, calibration)
+    return _Rows(golden=golden, evaluation=evaluation, calibration=calibration)
 
 
 def _tell_what_is_not_checked(
@@ -134,15 +140,13 @@ def _evaluate(
 
 def _qualities(
     request: PackageRequest,
+    rows: LabelledRows | None,
     files: Mapping[str, ModelFile],
     evaluations: Mapping[str, Evaluation],
 ) -> dict[str, Quality]:
     """Return what the evaluation rows show of each artifact; nothing without such rows."""
-    if request.evaluation is None:
+    if rows is None:
         return {}
-    rows = read_golden_rows(request.evaluation)
-    calibration = read_golden_rows(request.calibration) if request.calibration else None
-    check_rows(rows, calibration)
     return {
         runtime: evaluate_quality(files[runtime], found, rows, max_drop=request.max_drop)
         for runtime, found in evaluations.items()
@@ -261,7 +265,8 @@ def _lineage(
     if rows is not None:
         lineage["golden"] = rows.digest
     for runtime, found in evaluations.items():
-        lineage[f"source.{FORMAT_OF_RUNTIME[runtime]}"] = digest_of(files[runtime].data)
+        for what, value in files[runtime].lineage.items():
+            lineage[f"{what}.{FORMAT_OF_RUNTIME[runtime]}"] = value
         try:
             lineage[f"runtime.{runtime}"] = runtime_package(runtime)
         except RuntimeMissing as error:

@@ -13,7 +13,7 @@ TFLITE_IDENTIFIER = b"TFL3"
 _ONNX_IR_VERSION, _ONNX_GRAPH = 1, 7
 """Fields of ``ModelProto`` in onnx.proto: every ONNX model has both."""
 
-_CONVERT = "convert it to .tflite or .onnx first"
+_CONVERT = "give a .tflite, .onnx, .keras or .h5 file, or a SavedModel folder"
 _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "HDF5 (Keras)", _CONVERT),
     (0, b"PK\x03\x04", "a zip archive (Keras 3, PyTorch or a zipped folder)", _CONVERT),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from device_agent.protocol.ids import Digest, digest_of
 from edgeops.packaging.evaluate import Trial
 from edgeops.packaging.variants import FORMAT_OF_RUNTIME
 
@@ -24,15 +25,33 @@ class ModelFile:
         data: its bytes.
         runtime: what will run it.
         recipe: how it was made, ``AS_IS`` if it was not.
+        source: digest of the model that a person named; None if that is ``data`` itself.
         float_data: the float model that it was made from, in the same format; None if it is
             that model itself.
+        tools: versions of the packages that made it, by name.
+        calibration: digest of the rows that its ranges were taken from, None without.
     """
 
     name: str
     data: bytes
     runtime: str
+    source: Digest | None = None
     recipe: str = AS_IS
     float_data: bytes | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+    calibration: Digest | None = None
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """What a manifest's lineage says of it, without the format at the end of the keys."""
+        said: dict[str, str] = {"source": self.source or digest_of(self.data)}
+        if self.recipe != AS_IS:
+            said["recipe"] = self.recipe
+        if self.tools:
+            said["converter"] = ", ".join(f"{k} {v}" for k, v in sorted(self.tools.items()))
+        if self.calibration is not None:
+            said["calibration"] = self.calibration
+        return said
 
 
 @contextmanager

@@ -20,7 +20,10 @@ from edgeops.packaging.evidence import MAX_DROP, QUALITY_GATE
 
 MIN_ACCURACY = 0.8
 WAIVABLE = (GOLDEN_GATE, QUALITY_GATE)
-RESERVED_LINEAGE = ("source.", "runtime.", "evaluation.", "golden", "packager")
+RESERVED_LINEAGE = (
+    *("source.", "recipe.", "converter.", "calibration.", "runtime.", "evaluation."),
+    *("golden", "packager"),
+)
 """Beginnings of the lineage keys that the packager itself fills in."""
 
 
@@ -29,7 +32,8 @@ class PackageRequest:
     """One package to make.
 
     Attributes:
-        models: model files, one for each format; formats are found out by their content.
+        models: model files, one for each format, or one that is converted to several; formats
+            are found out by their content.
         name: the model's name in the registry.
         version: its number, from 1.
         profiles: ids of the classes of board that it is for.
@@ -37,6 +41,10 @@ class PackageRequest:
         evaluation: ``.npz`` with labelled rows that nothing was trained or calibrated on: gives
             evidence and the reference profile.
         calibration: ``.npz`` with rows ``x`` that quantization takes its ranges from.
+        recipes: how artifacts are made: a precision (``int8``) for every format, or names of
+            recipes, one for each format; empty packages files as they are.
+        trust_code: take models that hold code (Lambda layers, custom objects).
+        cache: folder of conversions, needed with recipes and for Keras models.
         max_drop: accuracy that may be lost against the float model: the upper end of the
             interval of the drop must be below it.
         min_accuracy: share of labelled golden rows that every variant must answer right.
@@ -59,6 +67,9 @@ class PackageRequest:
     golden: Path | None = None
     evaluation: Path | None = None
     calibration: Path | None = None
+    recipes: tuple[str, ...] = ()
+    trust_code: bool = False
+    cache: Path | None = None
     max_drop: float = MAX_DROP
     min_accuracy: float = MIN_ACCURACY
     waivers: tuple[Waiver, ...] = ()
@@ -79,7 +90,9 @@ def check_request(request: PackageRequest) -> None:
     """
     parse_model(request.name)
     if not request.models:
-        raise InvalidInput("no model file is given", next_step="name a .tflite or .onnx file")
+        raise InvalidInput(
+            "no model file is given", next_step="name a .tflite, .onnx, .keras or .h5 file"
+        )
     if not request.profiles:
         raise InvalidInput("no profile is given", next_step="list them with: edgeops profiles list")
     _check_range("version", request.version, 1, MAX_VERSION)

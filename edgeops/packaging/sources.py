@@ -1,0 +1,152 @@
+"""From the files that a person names to the artifacts of a package: as they are, or by a recipe.
+
+A ``.tflite`` or ``.onnx`` is for the runtime of its format. A Keras model or SavedModel is
+converted to every format that the profiles run; so one source becomes several variants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from device_agent.protocol.manifest import RUNTIME_OF_FORMAT
+from edgeops.domain.errors import InvalidInput, InvalidModel
+from edgeops.domain.profile import Profile
+from edgeops.packaging.convert import Converted, convert
+from edgeops.packaging.convert.source import Source, read_source
+from edgeops.packaging.golden_rows import LabelledRows
+from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe
+from edgeops.packaging.request import PackageRequest
+from edgeops.packaging.variants import FORMAT_OF_RUNTIME
+
+FLOAT = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Workshop:
+    """What every conversion of one package shares."""
+
+    calibration: LabelledRows | None
+    cache: Path | None
+    trust_code: bool
+    progress: Callable[[str], None]
+
+    def make(self, source: Source, recipe: Recipe) -> Converted:
+        """Make an artifact from a source.
+
+        Raises:
+            EdgeopsError: as ``convert``.
+        """
+        if self.cache is None:
+            raise InvalidInput("a recipe needs a folder for conversions, none is given")
+        return convert(
+            source.path,
+            recipe,
+            calibration=None if self.calibration is None else self.calibration.x,
+            cache=self.cache,
+            trust_code=self.trust_code,
+            progress=self.progress,
+        )
+
+
+def read_models(
+    request: PackageRequest,
+    profiles: Sequence[Profile],
+    calibration: LabelledRows | None,
+    progress: Callable[[str], None],
+) -> dict[str, ModelFile]:
+    """Return the artifacts by the runtime that runs them; one for each.
+
+    Args:
+        request: names the models and recipes.
+        profiles: say which formats are wanted of a model that could become several.
+        calibration: rows that quantization takes its ranges from, or None.
+        progress: told one line about each step.
+
+    Raises:
+        InvalidModel: unreadable, unsafe, or two files for one runtime.
+        InvalidInput: no recipe of that name for a format, or rows that are missing or bad.
+        ConverterMissing, ConversionFailed, StoreFailed: as ``convert``.
+    """
+    workshop = Workshop(
+        calibration=calibration,
+        cache=request.cache,
+        trust_code=request.trust_code,
+        progress=progress,
+    )
+    files: dict[str, ModelFile] = {}
+    for path in request.models:
+        source = read_source(path, trust_code=request.trust_code)
+        for file in _artifacts(source, request.recipes, profiles, workshop):
+            other = files.setdefault(file.runtime, file)
+            if other.data != file.data:
+                raise InvalidModel(
+                    f"{other.name} and {path} are both for {file.runtime}: which one is meant?",
+                    next_step="give one file for each format",
+                )
+    return files
+
+
+def _artifacts(
+    source: Source, recipes: Sequence[str], profiles: Sequence[Profile], workshop: Workshop
+) -> Iterator[ModelFile]:
+    if not source.kind.needs_tensorflow:
+        form = source.kind.value
+        recipe = _recipe_for(form, recipes)
+        yield _as_is(source) if recipe is None else _made(source, recipe, workshop)
+        return
+    wanted = dict.fromkeys(FORMAT_OF_RUNTIME[profile.runtimes[0]] for profile in profiles)
+    chosen = {form: _recipe_for(form, recipes or (FLOAT,)) for form in wanted}
+    if not any(chosen.values()):
+        raise InvalidInput(
+            f"no recipe makes .{' or .'.join(wanted)}, which is what these profiles run",
+            next_step=f"for example --recipe {FLOAT}, which is for every format",
+        )
+    for recipe in chosen.values():
+        if recipe is not None:
+            yield _made(source, recipe, workshop)
+
+
+def _recipe_for(form: str, names: Sequence[str]) -> Recipe | None:
+    """Return the recipe for a format: the one that names it, else the precision alone."""
+    exact = [name for name in names if name in RECIPES and RECIPES[name].format == form]
+    short = [name for name in names if name not in RECIPES]
+    if len(exact or short) > 1:
+        raise InvalidInput(
+            f"{' and '.join(exact or short)} are both for .{form}", next_step="give one of them"
+        )
+    return parse_recipe((exact or short)[0], form) if exact or short else None
+
+
+def _as_is(source: Source) -> ModelFile:
+    return ModelFile(
+        name=str(source.path),
+        data=source.path.read_bytes(),
+        runtime=RUNTIME_OF_FORMAT[source.kind.value],
+        source=source.digest,
+    )
+
+
+def _made(source: Source, recipe: Recipe, workshop: Workshop) -> ModelFile:
+    made = workshop.make(source, recipe)
+    for note in made.notes:
+        workshop.progress(f"note: {recipe.name}: {note}")
+    float_data = None
+    if recipe.precision != FLOAT:
+        float_data = workshop.make(source, RECIPES[f"{recipe.format}-{FLOAT}"]).path.read_bytes()
+    return ModelFile(
+        name=str(source.path),
+        data=made.path.read_bytes(),
+        runtime=RUNTIME_OF_FORMAT[recipe.format],
+        source=source.digest,
+        recipe=recipe.name,
+        float_data=float_data,
+        tools=made.tools,
+        calibration=(
+            workshop.calibration.digest
+            if recipe.needs_calibration and workshop.calibration is not None
+            else None
+        ),
+    )
