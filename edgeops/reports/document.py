@@ -35,12 +35,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """An SVG that this room drew, with its caption; ``is_narrow`` keeps it from filling a line."""
+    """An SVG that this room drew, with its caption."""
 
     kind: ClassVar[str] = "picture"
     svg: str
     caption: str
-    is_narrow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

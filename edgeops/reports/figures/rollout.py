@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from edgeops.domain.rollout import MemberState
 from edgeops.reports.facts import MemberFacts, RolloutFacts
 from edgeops.reports.figures.canvas import WIDTH_IN, blank, name_width, place, time_axis
 from edgeops.reports.figures.palette import (
@@ -46,7 +45,6 @@ _PHASE_OF: Mapping[str, str] = {
     **dict.fromkeys(("activate", "probation"), "probation"),
 }
 _OUTCOMES = (("committed", GOOD), ("failed or taken back", BAD))
-_NEVER_ASKED = frozenset({MemberState.WAITING, MemberState.UNTOUCHED})
 
 
 def draw_rollout(rollout: RolloutFacts, moments: Moments) -> Figure:
