@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.sketch import MAX_CLASSES
+
+MAX_CONFUSION_CLASSES = 32
+"""Beyond so many classes a confusion matrix says little to people and costs devices bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,11 @@ class Evidence:
         float_size_bytes: of the float model.
         size_bytes: of the artifact.
         classes: by true class, in the order of the labels.
+        float_confusion: of the float model, counts of rows by true class and answered class:
+            ``C * C`` for C ``classes``, row-major, a true class a row. Answers that name no class
+            are in none. Empty if it was not measured, or for more than
+            ``MAX_CONFUSION_CLASSES`` classes.
+        confusion: of the artifact, likewise.
     """
 
     recipe: str
@@ -61,10 +70,12 @@ class Evidence:
     float_size_bytes: int
     size_bytes: int
     classes: tuple[ClassEvidence, ...] = ()
+    float_confusion: tuple[int, ...] = ()
+    confusion: tuple[int, ...] = ()
 
     def to_document(self) -> dict[str, object]:
-        """Return the JSON form."""
-        return {
+        """Return the JSON form; without confusions it is as it was before there were any."""
+        document: dict[str, object] = {
             "recipe": self.recipe,
             "rows": self.rows,
             "float_accuracy": self.float_accuracy,
@@ -78,10 +89,16 @@ class Evidence:
             "size_bytes": self.size_bytes,
             "classes": [each.to_document() for each in self.classes],
         }
+        if self.float_confusion:
+            document["float_confusion"] = list(self.float_confusion)
+        if self.confusion:
+            document["confusion"] = list(self.confusion)
+        return document
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Evidence:
         """Read the JSON form."""
+        classes = fields.list_of("classes", ClassEvidence.from_fields, max_items=MAX_CLASSES)
         return cls(
             recipe=fields.text("recipe", max_length=64),
             rows=fields.integer("rows", minimum=1),
@@ -94,5 +111,18 @@ class Evidence:
             agreement=fields.number("agreement", maximum=1.0),
             float_size_bytes=fields.integer("float_size_bytes"),
             size_bytes=fields.integer("size_bytes"),
-            classes=fields.list_of("classes", ClassEvidence.from_fields, max_items=MAX_CLASSES),
+            classes=classes,
+            float_confusion=_read_confusion(fields, "float_confusion", len(classes)),
+            confusion=_read_confusion(fields, "confusion", len(classes)),
         )
+
+
+def _read_confusion(fields: Fields, key: str, classes: int) -> tuple[int, ...]:
+    if not fields.has(key):
+        return ()
+    counts = fields.integers(key, max_items=MAX_CONFUSION_CLASSES**2)
+    if len(counts) != classes**2:
+        raise ProtocolError(
+            f"{fields.path}.{key} has {len(counts)} counts, not {classes**2} for {classes} classes"
+        )
+    return counts

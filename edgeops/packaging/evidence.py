@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from device_agent.protocol.evidence import ClassEvidence, Evidence
+from device_agent.protocol.evidence import MAX_CONFUSION_CLASSES, ClassEvidence, Evidence
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.predictions import Predictions
+from edgeops.packaging.predictions import NO_CLASS, Predictions
 from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
 
 QUALITY_GATE = "quality"
@@ -34,6 +34,9 @@ def measure(
 ) -> Evidence:
     """Return the evidence of an artifact.
 
+    Up to ``MAX_CONFUSION_CLASSES`` classes it holds both confusion matrices, and ``classes`` then
+    also counts those that are only answered: with no rows.
+
     Args:
         recipe: how it was made.
         truth: ``[n]`` true classes of the evaluation rows.
@@ -45,6 +48,9 @@ def measure(
     float_right = float_predicted.classes == truth
     right = predicted.classes == truth
     drop = paired_drop(float_right, right, confidence=CONFIDENCE)
+    answered = 1 + int(max(float_predicted.classes.max(), predicted.classes.max()))
+    classes = max(_classes_in(truth), answered)
+    few = classes <= MAX_CONFUSION_CLASSES
     return Evidence(
         recipe=recipe,
         rows=len(truth),
@@ -57,7 +63,9 @@ def measure(
         agreement=float((float_predicted.classes == predicted.classes).mean()),
         float_size_bytes=sizes[0],
         size_bytes=sizes[1],
-        classes=_by_class(truth, float_right, right),
+        classes=_by_class(truth, float_right, right, classes if few else _classes_in(truth)),
+        float_confusion=_confusion(truth, float_predicted, classes) if few else (),
+        confusion=_confusion(truth, predicted, classes) if few else (),
     )
 
 
@@ -120,8 +128,15 @@ def _comparable(rows: NDArray[np.generic]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows.reshape(len(rows), -1).astype(np.float32))
 
 
+def _classes_in(truth: NDArray[np.int64]) -> int:
+    return int(truth.max()) + 1
+
+
 def _by_class(
-    truth: NDArray[np.int64], float_right: NDArray[np.bool_], right: NDArray[np.bool_]
+    truth: NDArray[np.int64],
+    float_right: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    classes: int,
 ) -> tuple[ClassEvidence, ...]:
     return tuple(
         ClassEvidence(
@@ -129,8 +144,15 @@ def _by_class(
             float_correct=int(float_right[truth == label].sum()),
             correct=int(right[truth == label].sum()),
         )
-        for label in range(int(truth.max()) + 1)
+        for label in range(classes)
     )
+
+
+def _confusion(truth: NDArray[np.int64], predicted: Predictions, classes: int) -> tuple[int, ...]:
+    """Return ``[C * C]`` counts, a true class a row; rows without an answered class in none."""
+    told = predicted.classes != NO_CLASS
+    cells = truth[told] * classes + predicted.classes[told]
+    return tuple(np.bincount(cells, minlength=classes * classes).tolist())
 
 
 def _rounded(value: float) -> float:

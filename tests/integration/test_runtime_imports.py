@@ -38,6 +38,15 @@ def test_asking_which_runtimes_there_are_imports_none_of_them() -> None:
     assert said.splitlines() == ["['litert', 'onnxruntime']", "[]"]
 
 
+def test_the_commands_and_the_room_of_reports_import_nothing_that_draws() -> None:
+    said = run(
+        "import sys\n"
+        "import edgeops.cli.main, edgeops.reports.facts\n"
+        "print(sorted({'matplotlib', 'jinja2'} & set(sys.modules)))"
+    )
+    assert said == "[]"
+
+
 @pytest.mark.parametrize("name", ["litert", "onnxruntime"])
 def test_a_missing_runtime_says_how_to_install_it(name: str) -> None:
     said = run(

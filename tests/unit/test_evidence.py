@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.evidence import MAX_CONFUSION_CLASSES, Evidence
+from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.evidence import check_quality, check_rows, drop_of, measure
@@ -83,6 +86,57 @@ def test_a_ruined_class_shows_in_the_evidence_though_the_mean_hides_it() -> None
     evidence, _ = judged(truth, truth, np.zeros(1000, np.int64))
     assert evidence.accuracy == 0.99
     assert (evidence.classes[1].float_correct, evidence.classes[1].correct) == (10, 0)
+
+
+def read(document: dict[str, object]) -> Evidence:
+    return Evidence.from_fields(Fields(document, "evidence"))
+
+
+def test_the_confusions_say_what_was_answered_for_each_true_class() -> None:
+    truth = np.array([0, 0, 0, 1, 1, 2])
+    evidence, _ = judged(truth, truth, np.array([0, 1, 1, 1, 1, 0]))
+    assert evidence.float_confusion == (3, 0, 0, 0, 2, 0, 0, 0, 1)
+    assert evidence.confusion == (1, 2, 0, 0, 2, 0, 1, 0, 0)
+    assert read(evidence.to_document()) == evidence
+
+
+def test_a_class_that_is_only_answered_has_no_rows_but_a_column() -> None:
+    truth = np.array([0, 0, 1, 1])
+    evidence, _ = judged(truth, truth, np.array([0, 3, 1, 1]))
+    assert [each.rows for each in evidence.classes] == [2, 2, 0, 0]
+    assert np.reshape(evidence.confusion, (4, 4))[0].tolist() == [1, 0, 0, 1]
+    assert read(evidence.to_document()) == evidence
+
+
+def test_an_answer_without_a_class_is_in_no_cell() -> None:
+    truth = np.array([0, 0, 1, 1])
+    evidence, _ = judged(truth, truth, np.array([0, NO_CLASS, 1, NO_CLASS]))
+    assert evidence.confusion == (1, 0, 0, 1)
+
+
+@pytest.mark.parametrize(("classes", "counts"), [(32, 32 * 32), (33, 0)])
+def test_beyond_thirty_two_classes_there_is_no_confusion(classes: int, counts: int) -> None:
+    truth = np.arange(400) % 30
+    evidence, _ = judged(truth, truth, np.where(np.arange(400) == 7, classes - 1, truth))
+    assert MAX_CONFUSION_CLASSES == 32
+    assert (len(evidence.float_confusion), len(evidence.confusion)) == (counts, counts)
+    assert len(evidence.classes) == (32 if counts else 30)
+    assert read(evidence.to_document()) == evidence
+
+
+def test_evidence_without_confusions_is_written_as_before_there_were_any() -> None:
+    evidence, _ = judged(np.arange(99) % 33, np.arange(99) % 33, np.arange(99) % 33)
+    document = evidence.to_document()
+    assert list(document)[-1] == "classes"
+    assert read(document) == evidence
+
+
+@pytest.mark.parametrize("key", ["confusion", "float_confusion"])
+@pytest.mark.parametrize("counts", [[], [1] * 8, [1] * 10])
+def test_a_confusion_of_another_size_than_the_classes_is_refused(key: str, counts: list) -> None:
+    document = {**judged(TRUTH, TRUTH, TRUTH)[0].to_document(), key: counts}
+    with pytest.raises(ProtocolError, match=rf"evidence\.{key} has {len(counts)} counts, not 9"):
+        read(document)
 
 
 def test_evaluation_rows_must_be_able_to_tell() -> None:

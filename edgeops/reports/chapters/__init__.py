@@ -1,0 +1,1 @@
+"""Chapters of a report: each turns the facts into one section of blocks."""

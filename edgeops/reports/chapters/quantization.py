@@ -1,0 +1,175 @@
+"""2. What the conversion to the device's format cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from device_agent.protocol.evidence import ClassEvidence, Evidence
+from edgeops.reports.chapters.desk import Desk
+from edgeops.reports.document import Block, Cell, Column, Heading, Picture, Section, Table, Terms
+from edgeops.reports.facts import VariantFacts, VersionFacts
+from edgeops.reports.figures.confusion import draw_confusions
+from edgeops.reports.wording import counted, percent, points, size
+
+_MAX_CLASSES = 32
+"""Classes in a table; of more, those that lost most."""
+_NOTICEABLE = 0.05
+"""Loss of a class from which on it is coloured."""
+
+
+def quantization(desk: Desk) -> Section:
+    """Return accuracy, classes and confusions of every variant, before and after."""
+    blocks: list[Block] = []
+    for version in desk.facts.versions:
+        for variant in version.variants:
+            blocks += _of_variant(desk, version, variant)
+    return Section(
+        anchor="quantization",
+        title="Before and after quantization",
+        lead=(
+            "A model is made smaller for each kind of board; here both forms answered the same "
+            "labelled rows, so the drop is what the smaller form costs: about zero is good."
+        ),
+        blocks=tuple(blocks),
+    )
+
+
+def _of_variant(desk: Desk, version: VersionFacts, variant: VariantFacts) -> Iterator[Block]:
+    evidence = variant.evidence
+    if evidence is None and variant.golden_accuracy is None:
+        return
+    yield Heading(
+        text=f"Version {version.number} for {', '.join(variant.profiles) or 'no profile'}",
+        aside=variant.runtime if evidence is None else f"{variant.runtime}, by {evidence.recipe}",
+    )
+    if evidence is None:
+        yield Terms(items=tuple(_unmeasured(variant)))
+        return
+    yield _whole(evidence, variant.golden_accuracy)
+    if evidence.classes:
+        yield _by_class(evidence.classes, version.labels)
+    if evidence.float_confusion or evidence.confusion:
+        title = f"Confusion matrices of version {version.number} on {variant.runtime}"
+        yield Picture(
+            svg=desk.canvas.draw(
+                lambda: draw_confusions(
+                    evidence.float_confusion, evidence.confusion, version.labels
+                ),
+                title,
+            ),
+            caption=(
+                "Which class was answered for which true class. What is right lies on the "
+                "diagonal; darker is a larger share of the row, stretched so that rare mistakes "
+                "show. A new dark cell on the right is a mistake that quantization brought."
+            ),
+        )
+
+
+def _unmeasured(variant: VariantFacts) -> Iterator[tuple[str, str]]:
+    yield "size", size(variant.size_bytes)
+    if variant.golden_accuracy is not None:
+        yield "answered right", f"{percent(variant.golden_accuracy)} of the golden rows"
+    yield "float model", "not compared: no evaluation rows were given"
+
+
+def _whole(evidence: Evidence, golden_accuracy: float | None) -> Table:
+    rows = _measured(evidence)
+    if golden_accuracy is not None:
+        rows.append(_row("right on golden rows", "", percent(golden_accuracy), ""))
+    titles = (
+        (f"on {counted(evidence.rows, 'row')}", False),
+        ("float model", True),
+        ("artifact", True),
+        ("difference", True),
+    )
+    return Table(
+        columns=tuple(Column(title=title, is_figure=figure) for title, figure in titles),
+        rows=tuple(rows),
+        note=_gate(evidence),
+    )
+
+
+def _measured(evidence: Evidence) -> list[tuple[Cell, ...]]:
+    drop = evidence.float_accuracy - evidence.accuracy
+    ratio = evidence.float_size_bytes / max(1, evidence.size_bytes)
+    held = evidence.drop_high < evidence.max_drop
+    return [
+        _row(
+            "answered right",
+            percent(evidence.float_accuracy),
+            percent(evidence.accuracy),
+            f"{points(-drop)} points",
+        ),
+        _row(
+            f"{percent(evidence.confidence, 0)} interval of that",
+            "",
+            "",
+            f"{points(-evidence.drop_high)} to {points(-evidence.drop_low)}",
+            tone="good" if held else "bad",
+        ),
+        _row("same answer from both", "", percent(evidence.agreement), ""),
+        _row(
+            "size",
+            size(evidence.float_size_bytes),
+            size(evidence.size_bytes),
+            f"{ratio:.1f} times smaller" if ratio > 1 else "not smaller",
+        ),
+    ]
+
+
+def _gate(evidence: Evidence) -> str:
+    held = evidence.drop_high < evidence.max_drop
+    return (
+        f"The gate wants proof that less than {percent(evidence.max_drop)} is lost, even at the "
+        f"worse end of the interval: {'held' if held else 'not held'}."
+    )
+
+
+def _by_class(classes: Sequence[ClassEvidence], labels: Sequence[str]) -> Table:
+    order = [i for i, each in enumerate(classes) if each.rows > 0]
+    left_out = max(0, len(order) - _MAX_CLASSES)
+    if left_out:
+        order.sort(key=lambda i: classes[i].correct / classes[i].rows - _float_share(classes[i]))
+    titles = (
+        ("true class", False),
+        ("rows", True),
+        ("float model", True),
+        ("artifact", True),
+        ("difference", True),
+    )
+    return Table(
+        columns=tuple(Column(title=title, is_figure=figure) for title, figure in titles),
+        rows=tuple(
+            _class_row(labels[i] if i < len(labels) else str(i), classes[i])
+            for i in order[:_MAX_CLASSES]
+        ),
+        note=f"{counted(left_out, 'class', 'classes')} that lost less left out."
+        if left_out
+        else "",
+    )
+
+
+def _class_row(name: str, each: ClassEvidence) -> tuple[Cell, ...]:
+    share = each.correct / each.rows
+    change = share - _float_share(each)
+    tone = "bad" if change <= -_NOTICEABLE else "good" if change >= _NOTICEABLE else "quiet"
+    return (
+        Cell(text=name),
+        Cell(text=str(each.rows)),
+        Cell(text=percent(_float_share(each))),
+        Cell(text=percent(share)),
+        Cell(text=points(change), tone=tone),
+    )
+
+
+def _float_share(each: ClassEvidence) -> float:
+    return each.float_correct / each.rows
+
+
+def _row(what: str, before: str, after: str, difference: str, tone: str = "") -> tuple[Cell, ...]:
+    return (
+        Cell(text=what),
+        Cell(text=before),
+        Cell(text=after),
+        Cell(text=difference, tone=tone),
+    )
