@@ -47,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--enrolment", type=Path, help="enrolment file, needed on the first start")
     run.add_argument("--telemetry-interval", type=float, default=60.0, metavar="SECONDS")
     run.add_argument("--heartbeat", type=float, default=30.0, metavar="SECONDS")
+    run.add_argument(
+        "--samples",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="let this share of raw input rows go to the hub, for retraining (default: none)",
+    )
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", help="what this device holds and does (also offline)")
@@ -71,11 +78,14 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from device_agent.monitor.samples import SampleOptions
     from device_agent.serving.api import Agent
     from device_agent.shell.loop import AgentOptions
 
     options = AgentOptions(
-        telemetry_interval_s=arguments.telemetry_interval, heartbeat_s=arguments.heartbeat
+        telemetry_interval_s=arguments.telemetry_interval,
+        heartbeat_s=arguments.heartbeat,
+        samples=SampleOptions(share=arguments.samples),
     )
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

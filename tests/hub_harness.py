@@ -34,6 +34,7 @@ from device_agent.protocol.reports import (
     ReportedVersion,
 )
 from device_agent.protocol.root import ROLES, Root
+from device_agent.protocol.samples import Sample
 from edgeops.delivery.demand import Demand
 from edgeops.domain.registry import Version
 from edgeops.domain.rollout import Policy, Rollout
@@ -341,7 +342,7 @@ class FakeDevice:
     def numbered(
         self,
         kind: str,
-        body: Event | tuple[Window, ...],
+        body: Event | Sample | tuple[Window, ...],
         sequence: int | None = None,
         oldest: int = 1,
     ) -> tuple[str, bytes]:
@@ -391,6 +392,22 @@ def window(*, inferences: int = 10, ended_s: float = START_S) -> Window:
         latency=(0,) * 104,
         labelled=0,
         labelled_correct=0,
+    )
+
+
+def sample(data: bytes = bytes(16), *, label: int | None = 1, at_s: float = START_S) -> Sample:
+    """A row of four float32 values."""
+    return Sample(
+        model=MODEL,
+        version=1,
+        digest=digest_of(b""),
+        at_s=at_s,
+        dtype="float32",
+        shape=(4,),
+        data=data,
+        class_index=0,
+        confidence=0.5,
+        label=label,
     )
 
 

@@ -1,4 +1,4 @@
-"""From a device's outbox to the hub, numbered and acknowledged: events and windows.
+"""From a device's outbox to the hub, numbered and acknowledged: events, windows, samples.
 
 Times are Unix seconds of the device's wall clock and are only shown to people.
 """
@@ -23,6 +23,7 @@ from device_agent.protocol.plan import (
     unpack_counts,
 )
 from device_agent.protocol.reports import MAX_DETAIL
+from device_agent.protocol.samples import Sample
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, MAX_CLASSES
 
 MAX_WINDOWS = 32
@@ -162,14 +163,14 @@ class Numbered:
 
     ``oldest`` is the lowest number that the device still holds: what is below was acknowledged,
     even if the hub (restored from a copy) does not remember. ``body`` is an ``Event`` (topic
-    ``event``) or windows (topic ``telemetry``).
+    ``event``), windows (topic ``telemetry``) or a ``Sample`` (topic ``sample``).
     """
 
     device: DeviceId
     stream: str
     sequence: int
     oldest: int
-    body: Event | tuple[Window, ...]
+    body: Event | Sample | tuple[Window, ...]
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -182,16 +183,20 @@ class Numbered:
         }
         if isinstance(self.body, Event):
             return {**head, "event": self.body.to_document()}
+        if isinstance(self.body, Sample):
+            return {**head, "sample": self.body.to_document()}
         return {**head, "windows": [window.to_document() for window in self.body]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], kind: str) -> Numbered:
-        """Read the JSON form of ``kind`` "event" or "telemetry"."""
+        """Read the JSON form of ``kind`` "event", "telemetry" or "sample"."""
         fields = Fields(document, kind)
         fields.check_schema()
-        body: Event | tuple[Window, ...]
+        body: Event | Sample | tuple[Window, ...]
         if kind == "event":
             body = Event.from_fields(fields.fields("event"))
+        elif kind == "sample":
+            body = Sample.from_fields(fields.fields("sample"))
         else:
             body = fields.list_of("windows", Window.from_fields, max_items=MAX_WINDOWS)
         return cls(

@@ -95,10 +95,18 @@ class Agent:
             label=answer.label,
             confidence=answer.confidence,
             latency_ms=answer.latency_ms,
+            sample=self._loop.samples.offer(
+                ModelName(model),
+                answer.version,
+                answer.digest,
+                row,
+                answer.class_index,
+                answer.confidence,
+            ),
         )
 
     def report_label(self, prediction: Prediction, label: int | str) -> bool:
-        """Tell what a prediction should have been; only the count travels.
+        """Tell what a prediction should have been; only the count travels, unless it is a sample.
 
         Args:
             prediction: what ``infer`` returned.
@@ -116,9 +124,19 @@ class Agent:
             correct = prediction.label == label
         else:
             correct = prediction.class_index == label
+        index = self._class_index(prediction, label)
+        if prediction.sample is not None and index is not None:
+            self._loop.samples.label(prediction.sample, index)
         return self._live.label(
             ModelName(prediction.model), Digest(prediction.digest), correct=correct
         )
+
+    def _class_index(self, prediction: Prediction, label: int | str) -> int | None:
+        if not isinstance(label, str):
+            return int(label) if label >= 0 else None
+        live = self._live.get(ModelName(prediction.model))
+        names = live.manifest.labels if live is not None else ()
+        return names.index(label) if label in names else None
 
     @property
     def models(self) -> dict[str, int]:

@@ -20,6 +20,7 @@ class Prediction:
         label: name of the predicted class, None if the package has no labels.
         confidence: confidence of the predicted class, 0 to 1.
         latency_ms: milliseconds in the runtime.
+        sample: ticket of the row if it was chosen as a sample, None otherwise.
     """
 
     model: str
@@ -30,3 +31,4 @@ class Prediction:
     label: str | None
     confidence: float
     latency_ms: float
+    sample: int | None = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agent import __version__
+from device_agent.monitor.samples import SampleDesk, SampleOptions
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
@@ -67,6 +68,8 @@ class AgentOptions:
     """After this a self-test counts as hung."""
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk."""
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    """Raw rows that may leave this device: none by default."""
     link: LinkLimits = field(default_factory=LinkLimits)
     fetch: FetchLimits = field(default_factory=FetchLimits)
 
@@ -113,6 +116,7 @@ class AgentLoop:
         self._storage: Storage = storage or FolderStorage(root)
         self._stopping = threading.Event()
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
+        self.samples = SampleDesk(self.options.samples, chance)
         self._trust = Trust(self._storage, enrolment.root)
         self._commands = CommandLog(self._storage)
         self._outbox = Outbox(root / "outbox.sqlite")
@@ -282,6 +286,7 @@ class AgentLoop:
         if now_s >= self._window_due_s:
             self._window_due_s = now_s + self.options.telemetry_interval_s
             self._guarded(self._close_windows)
+        self._keep_samples()
         if self._session:
             # The state first and by itself: it is the voice that is left on a broken disk.
             self._guarded(lambda: self._publish_due_state(now_s))
@@ -302,6 +307,10 @@ class AgentLoop:
     def _send_items(self, now_s: float) -> None:
         for topic, payload in self._reporter.due(now_s):
             self._link.publish(topic, payload)
+
+    def _keep_samples(self, *, everything: bool = False) -> None:
+        for sample in self.samples.take(everything=everything):
+            self._reporter.sample_chosen(sample)
 
     def _close_windows(self) -> None:
         for name, live in self.live.items():
@@ -377,6 +386,7 @@ class AgentLoop:
     def _close(self) -> None:
         self._acts.stop()
         self._guarded(self._close_windows)
+        self._keep_samples(everything=True)
         self._guarded(lambda: self._fetcher.flush(time.monotonic()))
         self._link.stop(self._farewell())
         self.live.close()

@@ -20,9 +20,9 @@ from device_agent.protocol.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-STREAMS = ("event", "telemetry")
+STREAMS = ("event", "telemetry", "sample")
 MAX_ITEMS = 10_000
-"""Items kept per stream; beyond, new telemetry is refused (and counted) until some left."""
+"""Items kept per stream; beyond, new ones are refused (and counted) until some left."""
 RESEND_AFTER_S = 5.0
 SEND_AT_ONCE = 16
 DAMAGED = ("not a database", "malformed")

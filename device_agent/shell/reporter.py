@@ -21,6 +21,7 @@ from device_agent.protocol.reports import (
     ReportedModel,
     ReportedVersion,
 )
+from device_agent.protocol.samples import Sample
 from device_agent.shell.live import LiveModel
 from device_agent.shell.outbox import Item, Outbox
 
@@ -72,6 +73,10 @@ class Reporter:
             window = replace(window, plan=plan, input_rows=rows, inputs=inputs)
         self._put("telemetry", window.to_document())
 
+    def sample_chosen(self, sample: Sample) -> None:
+        """Keep a sample for the hub."""
+        self._put("sample", sample.to_document())
+
     def reported(
         self,
         session: int,
@@ -119,9 +124,9 @@ class Reporter:
             "sequence": item.sequence,
             "oldest": item.oldest,
         }
-        if item.kind == "event":
-            return encode({**numbered, "event": body})
-        return encode({**numbered, "windows": [body]})
+        if item.kind == "telemetry":
+            return encode({**numbered, "windows": [body]})
+        return encode({**numbered, item.kind: body})
 
     def _put(self, kind: str, document: Mapping[str, object]) -> None:
         try:

@@ -31,8 +31,26 @@ DeviceAct = Literal[
 ]
 AccessAct = Literal["token.create", "token.revoke"]
 DriftAct = Literal["drift.alarm", "drift.close"]
+RetrainAct = Literal[
+    "data.add",
+    "retrain.policy",
+    "retrain.request",
+    "retrain.claim",
+    "retrain.publish",
+    "retrain.reject",
+    "retrain.fail",
+]
 HubAct = Literal["hub.start", "hub.stop", "broker.state_lost"]
-Act = RegistryAct | RolloutAct | DeploymentAct | DeviceAct | AccessAct | DriftAct | HubAct
+Act = (
+    RegistryAct
+    | RolloutAct
+    | DeploymentAct
+    | DeviceAct
+    | AccessAct
+    | DriftAct
+    | RetrainAct
+    | HubAct
+)
 
 ACTS: Mapping[str, tuple[str, ...]] = {
     "registry": get_args(RegistryAct),
@@ -41,6 +59,7 @@ ACTS: Mapping[str, tuple[str, ...]] = {
     "fleet": get_args(DeviceAct),
     "access": get_args(AccessAct),
     "drift": get_args(DriftAct),
+    "retraining": get_args(RetrainAct),
     "hub": get_args(HubAct),
 }
 """Every act that can be recorded, by the room that does it."""

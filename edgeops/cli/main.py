@@ -11,6 +11,7 @@ from device_agent.logs import log_to_stderr
 from edgeops import __version__
 from edgeops.cli import (
     access,
+    data,
     demo,
     devices,
     doctor,
@@ -19,6 +20,7 @@ from edgeops.cli import (
     keys,
     packages,
     profiles,
+    retraining,
     rollouts,
 )
 from edgeops.cli.settings import Settings, default_home
@@ -62,6 +64,8 @@ for command in (
     access.token,
     access.audit,
     drift.drift,
+    data.data,
+    retraining.retrain,
     profiles.profiles,
     doctor.doctor,
     demo.demo,

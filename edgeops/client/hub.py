@@ -89,6 +89,11 @@ class Client:
         """Upload a blob."""
         self._send("PUT", f"/v1/blobs/{_q(digest)}", content=data, timeout=UPLOAD_TIMEOUT_S)
 
+    def get_blob(self, digest: str) -> bytes:
+        """Download a blob."""
+        path = f"/v1/blobs/{_q(digest)}"
+        return self._send("GET", path, timeout=UPLOAD_TIMEOUT_S).content
+
     def publish(self, manifest: Digest, signature: Signature) -> Json:
         """Publish a package whose blobs were uploaded; return the version."""
         body = {"manifest": manifest, "signature": signature.to_document()}
@@ -234,6 +239,55 @@ class Client:
     def drift(self, reference: str) -> list[Json]:
         """Return how the devices of a version stand against its reference."""
         return self._list("GET", f"/v1/drift/{_q(reference)}")
+
+    # ---- data sets and retraining
+
+    def data(self) -> list[Json]:
+        """Return every version of every data set."""
+        return self._list("GET", "/v1/data")
+
+    def data_set(self, reference: str) -> Json:
+        """Return a version of a data set: ``rows:2``, or ``rows`` for the newest."""
+        return self._json("GET", f"/v1/data/{_q(reference)}")
+
+    def add_data(self, name: str, data: bytes, file: str = "") -> Json:
+        """Add a version of a data set from an ``.npz``."""
+        path = f"/v1/data/{_q(name)}"
+        params = {"file": file}
+        return self._json("PUT", path, content=data, params=params, timeout=UPLOAD_TIMEOUT_S)
+
+    def add_samples(self, name: str, model: str) -> Json:
+        """Add a version of a data set from the labelled samples of a model."""
+        return self._json("POST", f"/v1/data/{_q(name)}", json={"samples": model})
+
+    def samples(self, model: str) -> Json:
+        """Return how many samples of a model the hub has."""
+        return self._json("GET", f"/v1/samples/{_q(model)}")
+
+    def set_retrain_policy(self, model: str, policy: Mapping[str, Any]) -> Json:
+        """Set the retraining policy of a model."""
+        return self._json("PUT", f"/v1/retrain-policies/{_q(model)}", json=dict(policy))
+
+    def retrain_policy(self, model: str) -> Json:
+        """Return the retraining policy of a model."""
+        return self._json("GET", f"/v1/retrain-policies/{_q(model)}")
+
+    def retrainings(self) -> list[Json]:
+        """Return every retraining, oldest first."""
+        return self._list("GET", "/v1/retrainings")
+
+    def retraining(self, retraining: str) -> Json:
+        """Return one retraining."""
+        return self._json("GET", f"/v1/retrainings/{_q(retraining)}")
+
+    def request_retraining(self, model: str, alarm: str = "") -> Json:
+        """Ask for a retraining; its data are frozen now."""
+        return self._json("POST", "/v1/retrainings", json={"model": model, "alarm": alarm})
+
+    def move_retraining(self, retraining: str, step: str, found: Mapping[str, Any]) -> Json:
+        """Take a step of a retraining, with what was found."""
+        path = f"/v1/retrainings/{_q(retraining)}/{_q(step)}"
+        return self._json("POST", path, json=dict(found))
 
     # ---- access
 

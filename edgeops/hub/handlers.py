@@ -46,6 +46,7 @@ class Handlers:
             "state": self._on_state,
             "event": lambda device, payload: self._on_numbered(device, "event", payload),
             "telemetry": lambda device, payload: self._on_numbered(device, "telemetry", payload),
+            "sample": lambda device, payload: self._on_numbered(device, "sample", payload),
             "need": self._on_need,
         }
 

@@ -23,7 +23,7 @@ from edgeops.delivery.pacing import TokenBucket
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.broker import HUB_USERNAME, Broker, hash_password
 from edgeops.hub.handlers import Handlers
-from edgeops.service import access, fleet, inbox, rollouts
+from edgeops.service import access, fleet, inbox, retraining, rollouts
 from edgeops.service.context import Context
 from edgeops.transport.contract import Incoming, Transport, TransportLost
 
@@ -177,6 +177,7 @@ class Hub:
         while True:
             try:
                 await self._call(rollouts.tick, self.context)
+                await self._call(retraining.tick, self.context)
                 await self._write_accounts()
                 await self._publish_desired()
                 await self._forget_old_windows()

@@ -1,10 +1,11 @@
-"""Events and telemetry from outboxes: each taken once, in order, then acknowledged."""
+"""Events, telemetry and samples from outboxes: each taken once, in order, then acknowledged."""
 
 from __future__ import annotations
 
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
+from device_agent.protocol.samples import Sample
 from edgeops.service import drift, rollouts
 from edgeops.service.context import Context
 
@@ -26,6 +27,8 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
         work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
         if isinstance(numbered.body, Event):
             rollouts.device_event(context, work, name, numbered.body)
+        elif isinstance(numbered.body, Sample):
+            work.retraining.add_sample(name, numbered.stream, numbered.sequence, numbered.body)
         else:
             work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.body)
             for window in numbered.body:
@@ -34,9 +37,13 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
 
 
 def forget_old_windows(context: Context, *, days: float) -> int:
-    """Remove windows older than this; what they said lives on in watches and alarms."""
+    """Remove windows and samples older than this; return how many.
+
+    What windows said lives on in watches and alarms; samples in the data sets made of them.
+    """
+    before_s = context.clock() - days * 86400.0
     with context.database.begin() as work:
-        return work.inbox.forget_windows(context.clock() - days * 86400.0)
+        return work.inbox.forget_windows(before_s) + work.retraining.forget_samples(before_s)
 
 
 def windows(

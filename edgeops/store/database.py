@@ -28,6 +28,7 @@ from edgeops.store.drift import DriftStore
 from edgeops.store.fleet import FleetStore
 from edgeops.store.inbox import InboxStore
 from edgeops.store.registry import RegistryStore
+from edgeops.store.retraining import RetrainingStore
 from edgeops.store.rollouts import RolloutStore
 from edgeops.store.settings import SettingsStore
 from edgeops.store.tokens import TokenStore
@@ -50,6 +51,7 @@ class Work:
     rollouts: RolloutStore
     inbox: InboxStore
     drift: DriftStore
+    retraining: RetrainingStore
 
     @classmethod
     def on(cls, connection: sa.Connection) -> Work:
@@ -63,6 +65,7 @@ class Work:
             rollouts=RolloutStore(connection),
             inbox=InboxStore(connection),
             drift=DriftStore(connection),
+            retraining=RetrainingStore(connection),
         )
 
 

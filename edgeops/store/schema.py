@@ -195,3 +195,45 @@ alarms = sa.Table(
     sa.Column("features", sa.JSON, nullable=False),
     sa.Column("threshold", sa.Double, nullable=False),
 )
+
+samples = sa.Table(
+    "samples",
+    metadata,
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("at_s", sa.Double, nullable=False),
+    sa.Column("labelled", sa.Boolean, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Index("ix_samples_model", "model", "at_s"),
+)
+
+data_sets = sa.Table(
+    "data_sets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("labelled", sa.Boolean, nullable=False),
+    sa.Column("origin", sa.JSON, nullable=False),
+    sa.Column("created_s", sa.Double, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+)
+
+retrain_policies = sa.Table(
+    "retrain_policies",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("document", sa.JSON, nullable=False),
+)
+
+retrainings = sa.Table(
+    "retrainings",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("created_s", sa.Double, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False),
+)

@@ -13,7 +13,17 @@ import pytest
 
 from device_agent.core.deployment import MAX_TRANSITIONS
 from device_agent.processing.golden import decode_golden, encode_golden
-from device_agent.protocol import chunks, codec, envelope, fields, items, orders, reports, topics
+from device_agent.protocol import (
+    chunks,
+    codec,
+    envelope,
+    fields,
+    items,
+    orders,
+    reports,
+    samples,
+    topics,
+)
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.evidence import Evidence
@@ -64,6 +74,7 @@ KINDS: Mapping[str, tuple[Read, Write]] = {
     "state": (Reported.from_document, _rewritten),
     "event": (lambda document: Numbered.from_document(document, "event"), _rewritten),
     "telemetry": (lambda document: Numbered.from_document(document, "telemetry"), _rewritten),
+    "sample": (lambda document: Numbered.from_document(document, "sample"), _rewritten),
     "need": (Need.from_document, _rewritten),
     "root": (lambda document: Root.from_bytes(codec.encode(document)), _reread),
     "root envelope": (_envelope(envelope.PAYLOAD_ROOT), _resealed),
@@ -112,7 +123,7 @@ def test_every_message_class_has_an_example() -> None:
     shown = {type(value) for kind in KINDS for value in _values(example(kind))}
     declared = {
         each
-        for module in (orders, reports, items)
+        for module in (orders, reports, items, samples)
         for each in vars(module).values()
         if dataclasses.is_dataclass(each) and each.__module__ == module.__name__
     }

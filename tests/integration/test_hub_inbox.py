@@ -14,7 +14,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.ids import DeviceId, digest_of
 from edgeops.service import fleet
 from tests.hostile import hostile_payloads, mutations, on_the_wire
-from tests.hub_harness import FakeDevice, HubHarness, event, tiny_package, window
+from tests.hub_harness import FakeDevice, HubHarness, event, sample, tiny_package, window
 
 KINDS = topics.UP_KINDS
 
@@ -45,6 +45,8 @@ def good(hub: HubHarness, cam: FakeDevice, kind: str) -> tuple[str, bytes]:
             return cam.numbered("event", event("r1", inferences=3.0))
         case "telemetry":
             return cam.numbered("telemetry", (window(),))
+        case "sample":
+            return cam.numbered("sample", sample())
         case _:
             return cam.need(artifact(hub), (0, 3))
 
@@ -66,7 +68,7 @@ def assert_still_works(hub: HubHarness, cam: FakeDevice) -> None:
     cam.session += 2
     for kind in KINDS:
         answer = hub.take(good(hub, cam, kind))
-        assert (answer is not None) == (kind in ("event", "telemetry"))
+        assert (answer is not None) == (kind in ("event", "telemetry", "sample"))
         received = f"received.{kind}"
         assert hub.handlers.counters[received] == before.get(received, 0) + 1
     dropped = {n: c for n, c in hub.handlers.counters.items() if n.startswith("dropped.")}
@@ -190,7 +192,7 @@ def test_an_old_stream_that_comes_back_with_windows_that_are_known_does_not_stop
     assert_still_works(hub, cam)
 
 
-@pytest.mark.parametrize("kind", ["state", "event", "telemetry"])
+@pytest.mark.parametrize("kind", ["state", "event", "telemetry", "sample"])
 def test_a_device_that_was_never_enrolled_is_counted(
     hub: HubHarness, cam: FakeDevice, kind: str
 ) -> None:

@@ -1,0 +1,1 @@
+"""Retraining: when to ask, what to train on, the training job, and who wins."""
