@@ -210,13 +210,10 @@ def set_alias(
 
 
 def _upload(settings: Settings, built: Any) -> None:
+    from edgeops.service.worker import upload
+
     with settings.client() as hub:
-        for digest, data in built.blobs.items():
-            if not hub.has_blob(digest):
-                say(f"uploading {digest[:19]}… ({size(len(data))})")
-                hub.put_blob(digest, data)
-        hub.put_blob(built.digest, built.manifest_bytes)
-        hub.publish(built.digest, built.signature)
+        upload(hub, built, say)
 
 
 def _show_built(built: Any, folder: Path, output: str) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import click
 
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table
 from edgeops.cli.settings import Settings
+from edgeops.client import Client
+from edgeops.domain.errors import EdgeopsError, GateFailed, NotFound
 from edgeops.domain.retraining import MAX_DROP, MIN_SAMPLES
+
+WATCH_S = 2.0
+"""Pause between two looks for a request."""
 
 
 @click.group()
@@ -25,6 +32,9 @@ def retrain() -> None:
     "--min-samples", default=MIN_SAMPLES, show_default=True, help="Labelled samples it takes."
 )
 @click.option(
+    "--rollout", metavar="SELECTOR", help="Roll a better version out to these devices at once."
+)
+@click.option(
     "--max-drop",
     default=MAX_DROP,
     show_default=True,
@@ -39,6 +49,7 @@ def policy(
     model: str,
     data: tuple[str, ...],
     evaluation: str | None,
+    rollout: str | None,
     output: str,
     **given: Any,
 ) -> None:
@@ -47,7 +58,8 @@ def policy(
     if evaluation is None and not data:
         found = client.retrain_policy(model)
     else:
-        wanted = {"data": list(data), "evaluation": evaluation or "", **given}
+        begins = None if rollout is None else {"selector": rollout}
+        wanted = {"data": list(data), "evaluation": evaluation or "", "rollout": begins, **given}
         found = client.set_retrain_policy(model, wanted)
     if output == "json":
         show_json(found)
@@ -55,6 +67,8 @@ def policy(
     say(f"{found['model']}: trains on {', '.join(found['data']) or 'samples alone'}")
     say(f"evaluated on {found['evaluation']}, may lose less than {found['max_drop']:g} there")
     when = "an alarm of harm asks by itself" if found["auto"] else "a person asks"
+    if found["rollout"]:
+        say(f"a better version is rolled out to {found['rollout']['selector']}")
     say(f"{when}, with {found['min_samples']} labelled samples or more")
 
 
@@ -71,6 +85,64 @@ def request(settings: Settings, model: str, alarm: str, output: str) -> None:
         show_json(made)
         return
     _say_request(made)
+
+
+@retrain.command()
+@click.argument("retraining", required=False)
+@click.option(
+    "--script",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The training script; its contract is in docs/retraining.md.",
+)
+@click.option("--watch", is_flag=True, help="Go on with whatever is asked for, until Ctrl-C.")
+@click.option("--timeout", default=3600.0, show_default=True, help="Seconds for the script.")
+@click.option("--memory", default=8192, show_default=True, help="MiB for the script.")
+@click.option("--seed", default=0, show_default=True, help="Given to the script.")
+@click.option(
+    "--keys", type=click.Path(path_type=Path, file_okay=False), help="Key folder with targets.key."
+)
+@output_option
+@click.pass_obj
+@errors_shown
+def run(
+    settings: Settings,
+    /,
+    retraining: str | None,
+    script: Path,
+    watch: bool,
+    output: str,
+    **given: Any,
+) -> None:
+    """Train what is asked for: RETRAINING, or the oldest request.
+
+    Packages what the script made like its parent, compares both on rows that neither was trained
+    on, and publishes the better one as MODEL@candidate. Exit code 3 if it is not better.
+    """
+    from edgeops.retraining.script import TrainingLimits
+    from edgeops.service.worker import WorkerOptions, work
+
+    options = WorkerOptions(
+        script=script,
+        keys=given["keys"] or settings.keys,
+        cache=settings.home / "cache",
+        folder=settings.home / "retrainings",
+        limits=TrainingLimits(timeout_s=given["timeout"], memory_mib=given["memory"]),
+        seed=given["seed"],
+    )
+    client = settings.client()
+    while True:
+        asked = _next(client, retraining)
+        if asked is not None:
+            ended = work(client, asked, options, say)
+            _show_ended(ended, output)
+            if not watch:
+                _exit_for(ended)
+                return
+        elif not watch:
+            raise NotFound("nothing is asked for", next_step="edgeops retrain request MODEL")
+        else:
+            time.sleep(WATCH_S)
 
 
 @retrain.command("list")
@@ -125,6 +197,31 @@ def show(settings: Settings, retraining: str, output: str) -> None:
     ]
     heads = ("ROWS", "RUNTIME", "", "CHAMPION", "CHALLENGER", "GAIN (95 %)")
     show_table(heads, rows, "champion and challenger have not been compared")
+
+
+def _next(client: Client, wanted: str | None) -> dict[str, Any] | None:
+    if wanted is not None:
+        return client.retraining(wanted)
+    waiting = [each for each in client.retrainings() if each["state"] == "requested"]
+    return waiting[0] if waiting else None
+
+
+def _show_ended(ended: dict[str, Any], output: str) -> None:
+    if output == "json":
+        show_json(ended)
+        return
+    child = f": {ended['model']}:{ended['child']}" if ended["child"] else ""
+    say(f"{ended['id']} {ended['state']}{child}" + (f" ({ended['why']})" if ended["why"] else ""))
+
+
+def _exit_for(ended: dict[str, Any]) -> None:
+    if ended["state"] == "rejected":
+        raise GateFailed(
+            f"{ended['id']} was rejected: {ended['why']}",
+            next_step="more samples, or a better training script",
+        )
+    if ended["state"] == "failed":
+        raise EdgeopsError(f"{ended['id']} failed: {ended['why']}")
 
 
 def _say_request(each: dict[str, Any]) -> None:

@@ -1,0 +1,271 @@
+"""The retraining worker: trains, packages, compares, and publishes what is shown to be better.
+
+It runs where the targets key and the training script are, and speaks to the hub as any client
+does: the hub asks for a model, but cannot sign one.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from device_agent.protocol.envelope import Signature
+from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.ids import Digest, digest_of
+from device_agent.protocol.manifest import Manifest, Variant
+from edgeops.domain.errors import EdgeopsError, InvalidInput
+from edgeops.domain.retraining import Contest
+from edgeops.packaging.build import build_package
+from edgeops.packaging.evaluate import predict
+from edgeops.packaging.evidence import MAX_DROP
+from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
+from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
+from edgeops.packaging.package import Package
+from edgeops.packaging.request import MIN_ACCURACY, PackageRequest
+from edgeops.packaging.variants import FORMAT_OF_RUNTIME
+from edgeops.retraining.contest import DRIFTED, EVALUATION, contest, why_not
+from edgeops.retraining.contract import TrainingTask
+from edgeops.retraining.script import TrainingLimits, run_script
+from edgeops.trust.keys import KeyFolder
+
+CANDIDATE = "candidate"
+"""The alias of the newest version that won its contest."""
+
+Json = dict[str, Any]
+
+
+class HubDoor(Protocol):
+    """What a worker asks of a hub; ``edgeops.client.Client`` does it."""
+
+    def version(self, reference: str) -> Json: ...  # noqa: D102
+    def next_number(self, name: str) -> int: ...  # noqa: D102
+    def data_set(self, reference: str) -> Json: ...  # noqa: D102
+    def get_blob(self, digest: str) -> bytes: ...  # noqa: D102
+    def has_blob(self, digest: Digest) -> bool: ...  # noqa: D102
+    def put_blob(self, digest: Digest, data: bytes) -> None: ...  # noqa: D102
+    def publish(self, manifest: Digest, signature: Signature) -> Json: ...  # noqa: D102
+    def set_alias(self, model: str, alias: str, version: int) -> Json: ...  # noqa: D102
+    def create_rollout(self, version: str, **options: Any) -> Json: ...  # noqa: D102
+    def retrain_policy(self, model: str) -> Json: ...  # noqa: D102
+    def move_retraining(  # noqa: D102
+        self, retraining: str, step: str, found: Mapping[str, Any]
+    ) -> Json: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerOptions:
+    """How a worker works.
+
+    Attributes:
+        script: the training script.
+        keys: folder with the targets key.
+        cache: folder of conversions.
+        folder: where each retraining has its folder, with log and models.
+        limits: of the training script.
+        seed: given to the script.
+    """
+
+    script: Path
+    keys: Path
+    cache: Path
+    folder: Path
+    limits: TrainingLimits = field(default_factory=TrainingLimits)
+    seed: int = 0
+
+
+def work(
+    hub: HubDoor, asked: Json, options: WorkerOptions, progress: Callable[[str], None]
+) -> Json:
+    """Do one retraining, to its end.
+
+    Whatever fails (the script, a gate, the comparison) ends it with its reason; nothing is
+    published then.
+
+    Args:
+        hub: where it was asked for.
+        asked: the retraining, as the hub shows it.
+        options: script, keys, folders.
+        progress: told one line about each step.
+
+    Returns:
+        The retraining as it ended.
+
+    Raises:
+        EdgeopsError: the hub cannot be reached, or somebody else has moved it.
+    """
+    hub.move_retraining(asked["id"], "claim", {})
+    try:
+        job = _Job(hub, asked, options, progress)
+        package, found = job.challenge()
+    except EdgeopsError as error:
+        progress(f"failed: {error}")
+        return hub.move_retraining(asked["id"], "fail", {"why": str(error)[:2000]})
+    if found["why"]:
+        progress(f"rejected: {found['why']}")
+        return hub.move_retraining(asked["id"], "reject", found)
+    upload(hub, package, progress)
+    number = package.manifest.version
+    hub.set_alias(asked["model"], CANDIDATE, number)
+    found |= {"child": number, **_begin(hub, asked["model"], number, job.policy)}
+    return hub.move_retraining(asked["id"], "publish", found)
+
+
+def upload(hub: HubDoor, package: Package, progress: Callable[[str], None]) -> None:
+    """Upload what the hub misses of a package, and publish it."""
+    for digest, data in package.blobs.items():
+        if not hub.has_blob(digest):
+            progress(f"uploading {digest[:19]}… ({len(data)} bytes)")
+            hub.put_blob(digest, data)
+    hub.put_blob(package.digest, package.manifest_bytes)
+    hub.publish(package.digest, package.signature)
+
+
+def _begin(hub: HubDoor, model: str, number: int, policy: Json) -> Json:
+    if policy["rollout"] is None:
+        return {}
+    try:
+        begun = hub.create_rollout(f"{model}:{number}", **policy["rollout"])
+    except EdgeopsError as error:  # it is a version all the same
+        return {"why": f"published, but no rollout began: {error}"}
+    return {"rollout": begun["id"]}
+
+
+class _Job:
+    """One retraining's files: data, parent, challenger."""
+
+    def __init__(
+        self, hub: HubDoor, asked: Json, options: WorkerOptions, progress: Callable[[str], None]
+    ) -> None:
+        self._hub, self._asked, self._options, self._progress = hub, asked, options, progress
+        self.policy = hub.retrain_policy(asked["model"])
+        options.folder.mkdir(parents=True, exist_ok=True)
+        # A new folder for each try: a worker that died leaves its own behind, with the log.
+        self._folder = Path(tempfile.mkdtemp(dir=options.folder, prefix=f"{asked['id']}-"))
+        version = hub.version(f"{asked['model']}:{asked['parent']}")
+        try:
+            self._parent = Manifest.from_bytes(hub.get_blob(version["digest"]))
+        except ProtocolError as error:
+            raise InvalidInput(f"the parent's manifest is damaged: {error}") from error
+
+    def challenge(self) -> tuple[Package, Json]:
+        """Return the challenger's package, and what the contest found (``why`` empty: it won)."""
+        train = [self._data(reference) for reference in self._asked["train"]]
+        held = self._data(self._asked["evaluation"])
+        drifted = self._data(self._asked["drifted"])
+        self._progress(f"training with {self._options.script.name}, in {self._folder}")
+        trained = run_script(
+            self._options.script, self._task(train), self._folder, self._options.limits
+        )
+        package = build_package(
+            self._request(trained.models, train, held),
+            KeyFolder(self._options.keys).targets(),
+            self._progress,
+        )
+        contests = [
+            made
+            for name, path in ((EVALUATION, held), (DRIFTED, drifted))
+            for made in self._contests(name, read_golden_rows(path), package)
+        ]
+        for each in contests:
+            self._progress(
+                f"{each.name} rows by {each.runtime}: {each.champion:.3f} → "
+                f"{each.challenger:.3f}, gain between {each.gain_low:+.3f} and "
+                f"{each.gain_high:+.3f}"
+            )
+        return package, {
+            "why": why_not(contests, self.policy["max_drop"]),
+            "metrics": dict(trained.metrics),
+            "contests": [asdict(each) for each in contests],
+        }
+
+    def _data(self, reference: str) -> Path:
+        path = self._folder / f"{reference.replace(':', '-')}.npz"
+        path.write_bytes(self._hub.get_blob(self._hub.data_set(reference)["digest"]))
+        return path
+
+    def _task(self, train: list[Path]) -> TrainingTask:
+        files: dict[str, str] = {}
+        for variant in self._parent.variants:
+            form = FORMAT_OF_RUNTIME[variant.runtime]
+            path = self._folder / f"parent.{form}"
+            path.write_bytes(self._hub.get_blob(variant.artifact.ref.digest))
+            files[form] = str(path)
+        return TrainingTask(
+            id=self._asked["id"],
+            model=self._asked["model"],
+            seed=self._options.seed,
+            labels=self._parent.labels,
+            parent=self._asked["parent"],
+            parent_files=files,
+            train=tuple(str(path) for path in train),
+        )
+
+    def _request(self, models: tuple[Path, ...], train: list[Path], held: Path) -> PackageRequest:
+        parent = self._parent
+        evidence = [each.evidence for each in parent.variants if each.evidence is not None]
+        recipes = dict.fromkeys(each.recipe for each in evidence if each.recipe != AS_IS)
+        drops = [each.max_drop for each in evidence]
+        profiles = dict.fromkeys(name for each in parent.variants for name in each.profiles)
+        return PackageRequest(
+            models=models,
+            name=str(parent.model),
+            version=self._hub.next_number(str(parent.model)),
+            profiles=tuple(profiles),
+            golden=held,
+            evaluation=held,
+            calibration=self._calibration(train) if recipes else None,
+            recipes=tuple(recipes),
+            cache=self._options.cache,
+            min_accuracy=MIN_ACCURACY if parent.min_accuracy is None else parent.min_accuracy,
+            labels=parent.labels,
+            chunk_bytes=parent.variants[0].artifact.ref.chunk_bytes,
+            lineage=self._lineage(),
+            max_drop=max(drops, default=MAX_DROP),
+        )
+
+    def _lineage(self) -> dict[str, str]:
+        asked = self._asked
+        return {
+            "parent": f"{asked['model']}:{asked['parent']}",
+            "retraining": asked["id"],
+            **({"alarm": asked["alarm"]} if asked["alarm"] else {}),
+            "data": ", ".join(asked["train"])[:500],
+            "code": digest_of(self._options.script.read_bytes()),
+        }
+
+    def _calibration(self, train: list[Path]) -> Path:
+        parts = [read_golden_rows(path).x for path in train]
+        if len({part.shape[1:] for part in parts}) > 1:
+            raise InvalidInput("the data sets to train on have rows of different shapes")
+        path = self._folder / "calibration.npz"
+        buffer = io.BytesIO()
+        np.savez(buffer, x=np.concatenate(parts))
+        path.write_bytes(buffer.getvalue())
+        return path
+
+    def _contests(self, name: str, rows: LabelledRows, package: Package) -> list[Contest]:
+        if rows.y is None:
+            raise InvalidInput(f"the {name} rows have no labels")
+        champions = {each.runtime: each for each in self._parent.variants}
+        made = []
+        for variant in package.manifest.variants:
+            champion = champions.get(variant.runtime)
+            if champion is None:
+                continue
+            data = self._hub.get_blob(champion.artifact.ref.digest)
+            before = _classes(champion, data, rows)
+            after = _classes(variant, package.blobs[variant.artifact.ref.digest], rows)
+            made.append(contest(name, variant.runtime, rows.y, before, after))
+        return made
+
+
+def _classes(variant: Variant, data: bytes, rows: LabelledRows) -> Any:
+    file = ModelFile(name=f"{variant.runtime} model", data=data, runtime=variant.runtime)
+    with on_trial(file) as trial:
+        return predict(trial, rows, scores=variant.scores).classes

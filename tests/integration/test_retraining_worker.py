@@ -1,0 +1,232 @@
+"""The whole of a retraining but for the radio: a real hub's API, a real script, real models.
+
+The champion reads digits; the samples are mirrored ones, which it cannot read.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from device_agent.protocol.ids import DeviceId, ModelName, digest_of
+from device_agent.protocol.samples import Sample
+from edgeops.api.app import create_app
+from edgeops.client import Client
+from edgeops.demo.models import digits, train_first, write_onnx
+from edgeops.domain.drift import Alarm, AlarmKind
+from edgeops.hub.process import Hub
+from edgeops.packaging.build import build_package
+from edgeops.packaging.request import PackageRequest
+from edgeops.retraining.script import TrainingLimits
+from edgeops.service import access
+from edgeops.service.worker import WorkerOptions, upload, work
+from edgeops.transport.memory import MemoryBroker, MemoryTransport
+from edgeops.trust.keys import KeyFolder
+from tests.hub_harness import START_S, HubHarness, Keys
+from tests.in_process import InProcess
+
+SPLIT = digits(0)
+HELD = slice(0, 400)
+SEEN = slice(400, 833)
+READ = """
+import json, pathlib, sys
+import numpy as np
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+
+request = json.loads(pathlib.Path(sys.argv[1]).read_text())
+out = pathlib.Path(sys.argv[2])
+parts = [np.load(path) for path in request["data"]["train"]]
+x = np.concatenate([part["x"] for part in parts])
+y = np.concatenate([part["y"] for part in parts])
+"""
+WRITE = """
+options = {"zipmap": False}
+onnx = to_onnx(model, x[:1], options=options, target_opset=17)
+(out / "model.onnx").write_bytes(onnx.SerializeToString())
+(out / "metrics.json").write_text(json.dumps({"rows": len(x)}))
+"""
+BETTER = (
+    READ
+    + """
+from sklearn.neural_network import MLPClassifier
+model = make_pipeline(MinMaxScaler(), MLPClassifier(100, random_state=request["seed"], tol=1e-3))
+model.fit(x, y)
+"""
+    + WRITE
+)
+WORSE = READ + "model = make_pipeline(MinMaxScaler(), LogisticRegression()).fit(x, y[::-1])" + WRITE
+
+
+def mirrored(rows: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(rows.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64))
+
+
+@dataclass
+class Scene:
+    harness: HubHarness
+    client: Client
+    folder: Path
+
+    def asked(self) -> dict[str, Any]:
+        return self.client.request_retraining("digits")
+
+    def work(self, script: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
+        path = self.folder / "train.py"
+        path.write_text(script)
+        options = WorkerOptions(
+            script=path,
+            keys=self.folder / "keys",
+            cache=self.folder / "cache",
+            folder=self.folder / "retrainings",
+            limits=TrainingLimits(timeout_s=100, memory_mib=4096),
+        )
+        return work(self.client, asked or self.asked(), options, lambda _: None)
+
+    def versions(self) -> list[int]:
+        return [each["version"] for each in self.client.model("digits")["versions"]]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    folder = KeyFolder(tmp_path / "keys")
+    root = folder.init()
+    keys = Keys(
+        targets=folder.targets(),
+        director=folder.director(),
+        root=root,
+        envelope=folder.root_envelope(),
+    )
+    with HubHarness(tmp_path / "hub.sqlite", keys=keys) as harness:
+        hub = Hub(harness.context, MemoryTransport(MemoryBroker()))
+        text = access.create_token(harness.context, "test", "worker", "admin", None)[1]
+        transport = InProcess(create_app(hub))
+        with Client("http://hub.test", token=text, transport=transport) as client:
+            made = Scene(harness, client, tmp_path)
+            prepare(made)
+            yield made
+        transport.stop()
+
+
+def prepare(scene: Scene) -> None:
+    """A champion, its data sets, and a device whose samples are mirrored."""
+    model, held = scene.folder / "v1.onnx", scene.folder / "held.npz"
+    write_onnx(train_first(SPLIT), model)
+    held.write_bytes(npz(SPLIT.stream_x[HELD], SPLIT.stream_y[HELD]))
+    request = PackageRequest(
+        models=(model,),
+        name="digits",
+        version=1,
+        profiles=("raspberry-pi-5",),
+        evaluation=held,
+        golden=held,
+    )
+    key = KeyFolder(scene.folder / "keys").targets()
+    upload(scene.client, build_package(request, key, lambda _: None), lambda _: None)
+    scene.client.add_data("train", npz(SPLIT.train_x, SPLIT.train_y))
+    scene.client.add_data("held", held.read_bytes())
+    scene.client.set_retrain_policy(
+        "digits", {"data": ["train"], "evaluation": "held", "rollout": {"selector": "all"}}
+    )
+    cam = scene.harness.enroll("cam-1", profile="raspberry-pi-5")
+    scene.harness.take(cam.birth())
+    rows = mirrored(SPLIT.stream_x[SEEN])
+    for row, label in zip(rows, SPLIT.stream_y[SEEN], strict=True):
+        scene.harness.take(cam.numbered("sample", sample_of(row, int(label))))
+    with scene.harness.context.database.begin() as work_:
+        work_.drift.put_alarm(
+            Alarm(
+                id="a1",
+                model=ModelName("digits"),
+                number=1,
+                kind=AlarmKind.HARM,
+                opened_s=START_S,
+                since_s=START_S - 60,
+                devices={DeviceId("cam-1"): 9.0},
+            )
+        )
+
+
+def sample_of(row: np.ndarray, label: int) -> Sample:
+    return Sample(
+        model=ModelName("digits"),
+        version=1,
+        digest=digest_of(b""),
+        at_s=START_S,
+        dtype="float32",
+        shape=(64,),
+        data=row.tobytes(),
+        class_index=0,
+        confidence=0.5,
+        label=label,
+    )
+
+
+def npz(x: np.ndarray, y: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, x=x, y=y)
+    return buffer.getvalue()
+
+
+def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene: Scene) -> None:
+    ended = scene.work(BETTER)
+    assert (ended["state"], ended["child"]) == ("published", 2), ended["why"]
+    drifted = next(each for each in ended["contests"] if each["name"] == "drifted")
+    assert drifted["gain_low"] > 0.2
+    assert drifted["rows"] > 80
+    version = scene.client.version("digits@candidate")
+    lineage = version["lineage"]
+    assert (version["version"], lineage["parent"], lineage["alarm"]) == (2, "digits:1", "a1")
+    assert lineage["data"] == "train:1, digits-samples:1"
+    assert lineage["retraining"] == ended["id"]
+    assert ended["rollout"], ended["why"]
+    assert [each["device"] for each in scene.client.rollout(ended["rollout"])["members"]] == [
+        "cam-1"
+    ]
+    acts = [act for act, _ in scene.harness.acts(actor="worker") if act.startswith("retrain")]
+    assert acts[-2:] == ["retrain.claim", "retrain.publish"]
+
+
+def test_a_worse_challenger_is_rejected_and_nothing_is_published(scene: Scene) -> None:
+    ended = scene.work(WORSE)
+    assert ended["state"] in ("rejected", "failed")
+    assert ended["why"]
+    assert scene.versions() == [1]
+    assert scene.client.rollouts() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("1/0", "ZeroDivisionError"),
+        ("pass", "wrote no model"),
+        (
+            READ + "(out / 'model.onnx').write_text('x'); (out / 'metrics.json').write_text('{}')",
+            "",
+        ),
+    ],
+    ids=["crash", "nothing", "no-model"],
+)
+def test_a_script_that_fails_ends_its_retraining_and_the_next_one_goes_on(
+    scene: Scene, script: str, why: str
+) -> None:
+    ended = scene.work(script)
+    assert ended["state"] == "failed"
+    assert why in ended["why"]
+    assert scene.versions() == [1]
+    assert scene.asked()["state"] == "requested"
+
+
+def test_a_retraining_whose_worker_died_is_begun_again(scene: Scene) -> None:
+    asked = scene.asked()
+    scene.client.move_retraining(asked["id"], "claim", {})
+    ended = scene.work(BETTER, asked)
+    assert ended["state"] == "published"
