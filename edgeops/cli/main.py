@@ -19,6 +19,7 @@ from edgeops.cli import (
     keys,
     packages,
     profiles,
+    reports,
     rollouts,
 )
 from edgeops.cli.settings import Settings, default_home
@@ -62,6 +63,7 @@ for command in (
     access.token,
     access.audit,
     drift.drift,
+    reports.report,
     profiles.profiles,
     doctor.doctor,
     demo.demo,

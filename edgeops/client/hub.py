@@ -21,6 +21,8 @@ TIMEOUT_S = 30.0
 PATIENCE_S = 60.0
 """How long a hub that is being restarted is waited for."""
 UPLOAD_TIMEOUT_S = 600.0
+REPORT_TIMEOUT_S = 120.0
+"""Thousands of windows are read for a report."""
 ENDED = frozenset({"completed", "rolled_back", "aborted"})
 _WITHOUT_BODY: Mapping[int, tuple[type[EdgeopsError], str]] = {
     401: (errors.NotAuthorized, "the token is missing, unknown, revoked or expired"),
@@ -234,6 +236,10 @@ class Client:
     def drift(self, reference: str) -> list[Json]:
         """Return how the devices of a version stand against its reference."""
         return self._list("GET", f"/v1/drift/{_q(reference)}")
+
+    def report(self, model: str) -> Json:
+        """Return the facts of a model's report, as ``edgeops.reports.exchange`` reads them."""
+        return self._json("GET", f"/v1/models/{_q(model)}/report", timeout=REPORT_TIMEOUT_S)
 
     # ---- access
 
