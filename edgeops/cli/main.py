@@ -20,6 +20,7 @@ from edgeops.cli import (
     keys,
     packages,
     profiles,
+    reports,
     retraining,
     rollouts,
 )
@@ -66,6 +67,7 @@ for command in (
     drift.drift,
     data.data,
     retraining.retrain,
+    reports.report,
     profiles.profiles,
     doctor.doctor,
     demo.demo,

@@ -21,6 +21,8 @@ TIMEOUT_S = 30.0
 PATIENCE_S = 60.0
 """How long a hub that is being restarted is waited for."""
 UPLOAD_TIMEOUT_S = 600.0
+REPORT_TIMEOUT_S = 120.0
+"""Thousands of windows are read for a report."""
 ENDED = frozenset({"completed", "rolled_back", "aborted"})
 _WITHOUT_BODY: Mapping[int, tuple[type[EdgeopsError], str]] = {
     401: (errors.NotAuthorized, "the token is missing, unknown, revoked or expired"),
@@ -288,6 +290,10 @@ class Client:
         """Take a step of a retraining, with what was found."""
         path = f"/v1/retrainings/{_q(retraining)}/{_q(step)}"
         return self._json("POST", path, json=dict(found))
+
+    def report(self, model: str) -> Json:
+        """Return the facts of a model's report, as ``edgeops.reports.exchange`` reads them."""
+        return self._json("GET", f"/v1/models/{_q(model)}/report", timeout=REPORT_TIMEOUT_S)
 
     # ---- access
 

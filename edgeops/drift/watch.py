@@ -121,6 +121,17 @@ class DriftWatcher:
         """Return the watch before the first window."""
         return Watch(state=self._detector.start())
 
+    def follow(
+        self, state: DetectorState, counts: tuple[Counts, ...]
+    ) -> tuple[DetectorState, float]:
+        """Return state and evidence after one window, as ``step`` does, without what explains it.
+
+        Several times faster: for drawing a curve through many windows. The evidence is in units
+        of the threshold, so that 1 is the alarm.
+        """
+        state, evidence = self._detector.step(state, counts)
+        return state, evidence.value / self.budget.threshold
+
     def step(
         self, watch: Watch, started_s: float, counts: tuple[Counts, ...]
     ) -> tuple[Watch, Verdict]:

@@ -13,21 +13,23 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.ids import DeviceId, Digest
 from device_agent.protocol.items import Window
-from device_agent.protocol.manifest import Variant
+from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.protocol.reference import ReferenceProfile
 from edgeops.access import audit
 from edgeops.domain.drift import Alarm, AlarmKind
 from edgeops.domain.errors import EdgeopsError, NotFound
 from edgeops.domain.fleet import Device
 from edgeops.domain.registry import Version
+from edgeops.drift.accuracy import calibration_of
 from edgeops.drift.alarms import cohort_of, join
-from edgeops.drift.baseline import Baseline, baseline_of, counts_of
+from edgeops.drift.baseline import baseline_of, counts_of
 from edgeops.drift.harm import HarmWatcher
 from edgeops.drift.watch import DriftWatcher, Watch
 from edgeops.registry import versions
 from edgeops.service import packages
 from edgeops.service.context import HUB_ACTOR, Context
 from edgeops.statistics.attribution import Attribution
+from edgeops.statistics.label_free import CalibrationTable
 from edgeops.statistics.shiryaev_roberts import DetectorState
 from edgeops.store.database import Work
 
@@ -71,10 +73,10 @@ def observe(context: Context, work: Work, name: DeviceId, window: Window) -> str
     device = work.fleet.get(name)
     if version is None or device is None:
         return "unknown_version"
-    variant = _variant(context, version, device)
+    variant = variant_on(packages.manifest_of(context, version), device)
     if variant is None or variant.reference is None:
         return "no_reference"
-    watcher = _watcher(context, variant)
+    watcher = watching_of(context, variant).watcher
     try:
         counts = counts_of(watcher.baseline, window)
     except ProtocolError:
@@ -232,20 +234,37 @@ def _version(work: Work, window: Window) -> Version | None:
     return None
 
 
-def _variant(context: Context, version: Version, device: Device) -> Variant | None:
-    manifest = packages.manifest_of(context, version)
+def variant_on(manifest: Manifest, device: Device) -> Variant | None:
+    """Return the variant that a device runs of a version, None if it can run none."""
     runtimes = frozenset(device.reported.runtimes) if device.reported else frozenset()
     return manifest.variant_for(device.profile, runtimes)
 
 
-def _watcher(context: Context, variant: Variant) -> DriftWatcher:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """What the windows of one artifact are held against."""
+
+    watcher: DriftWatcher
+    calibration: CalibrationTable | None
+
+
+def watching_of(context: Context, variant: Variant) -> Watching:
+    """Return what windows of a variant are held against.
+
+    Raises:
+        EdgeopsError: the variant has no reference profile.
+        NotFound: the profile's blob is gone.
+    """
     if variant.reference is None:
         raise EdgeopsError("the variant has no reference profile")
     data = packages.read_blob(context, variant.reference.ref.digest, MAX_BLOB_BYTES)
-    return _watcher_of(variant.reference.ref.digest, data)
+    return _watching_of(variant.reference.ref.digest, data)
 
 
 @lru_cache(maxsize=WATCHERS)
-def _watcher_of(_digest: Digest, data: bytes) -> DriftWatcher:
-    baseline: Baseline = baseline_of(ReferenceProfile.from_bytes(data), None)
-    return DriftWatcher(baseline)
+def _watching_of(_digest: Digest, data: bytes) -> Watching:
+    reference = ReferenceProfile.from_bytes(data)
+    return Watching(
+        watcher=DriftWatcher(baseline_of(reference, None)),
+        calibration=calibration_of(reference),
+    )

@@ -65,7 +65,9 @@ class InboxStore:
         query = sa.select(windows).where(windows.c.model == model)
         if device is not None:
             query = query.where(windows.c.device == device)
-        rows = self._connection.execute(query.order_by(windows.c.ended_s.desc()).limit(limit)).all()
+        order = (windows.c.ended_s, windows.c.sequence, windows.c.part, windows.c.device)
+        newest = query.order_by(*(column.desc() for column in order)).limit(limit)
+        rows = self._connection.execute(newest).all()
         return tuple(
             (DeviceId(row.device), Window.from_fields(Fields(row.document, "window")))
             for row in rows

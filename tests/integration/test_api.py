@@ -118,6 +118,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/v1/models"): ("viewer", 200),
     ("GET", "/v1/models/{name}"): ("viewer", 404),
     ("GET", "/v1/models/{name}/next"): ("viewer", 200),
+    ("GET", "/v1/models/{name}/report"): ("viewer", 404),
     ("PUT", "/v1/models/{name}/aliases/{alias}"): ("publisher", 404),
     ("POST", "/v1/devices"): ("admin", 422),
     ("GET", "/v1/devices"): ("viewer", 200),

@@ -505,6 +505,26 @@ def test_models_and_aliases(there: Home) -> None:
     assert there.run("publish", there.path / "packages").code == 0, "the same again"
 
 
+def test_a_report_is_a_file_that_names_what_happened_and_never_a_folder(
+    there: Home, tmp_path: Path
+) -> None:
+    done = there.run("report", "kws")
+    assert (done.code, done.out) == (0, "kws-report.html\n")
+    assert "KiB" in done.err
+    assert "kws in its fleet" in (there.path.parent / "kws-report.html").read_text()
+    (tmp_path / "folder").mkdir()
+    assert "is a folder" in there.fails("report", "kws", "--out", tmp_path / "folder").err
+    assert "cannot write" in there.fails("report", "kws", "--out", "no/such/folder.html").err
+    never = tmp_path / "never.html"
+    assert "models: " in there.fails("report", "nothing", "--out", never).lines[-1]
+    broken = tmp_path / "broken"
+    (broken / "matplotlib").mkdir(parents=True)
+    (broken / "matplotlib" / "__init__.py").write_text("raise ImportError")
+    done = there.fails("report", "kws", "--out", never, PYTHONPATH=str(broken))
+    assert "edgeops[reports]" in done.lines[-1]
+    assert not never.exists()
+
+
 def test_a_package_of_foreign_keys_is_exit_code_6(there: Home, tmp_path: Path) -> None:
     foreign = Home(tmp_path / "foreign").keys()
     write_tiny(foreign, tmp_path / "packages", 7)

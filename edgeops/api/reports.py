@@ -1,0 +1,22 @@
+"""Routes of one model's life: the facts of its report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from edgeops.api.gate import hub_of, may
+from edgeops.domain.access import Token
+from edgeops.reports.exchange import to_document
+from edgeops.service import report
+
+router = APIRouter(tags=["reports"])
+
+
+@router.get("/v1/models/{name}/report")
+def show_report(request: Request, name: str, _: Token = may("read")) -> dict[str, Any]:
+    """Return the facts of a model's report; the caller draws them."""
+    hub = hub_of(request)
+    sent = {digest: each.bytes for digest, each in hub.demand.sent().items()}
+    return to_document(report.gather(hub.context, name, sent))
