@@ -15,6 +15,7 @@ from edgeops.access import audit
 from edgeops.domain.drift import Alarm
 from edgeops.domain.fleet import Device
 from edgeops.domain.registry import Alias, Version
+from edgeops.domain.retraining import Retraining
 from edgeops.domain.rollout import CONCLUDED, Member, MemberState, Rollout
 from edgeops.drift.accuracy import estimated_accuracy
 from edgeops.drift.baseline import counts_of
@@ -22,14 +23,17 @@ from edgeops.registry import versions
 from edgeops.reports.facts import (
     AccuracySeries,
     AlarmFacts,
+    ContestFacts,
     MemberFacts,
     ReportFacts,
+    RetrainFacts,
     RolloutFacts,
     Series,
     TrafficFacts,
     VariantFacts,
     VersionFacts,
 )
+from edgeops.retraining.machine import FINAL
 from edgeops.service import packages
 from edgeops.service.context import Context
 from edgeops.service.drift import Watching, variant_on, watching_of
@@ -52,6 +56,7 @@ class _Gathered:
     aliases: tuple[Alias, ...]
     rollouts: tuple[Rollout, ...]
     alarms: tuple[Alarm, ...]
+    retrainings: tuple[Retraining, ...]
     devices: Mapping[DeviceId, Device]
     windows: tuple[tuple[DeviceId, Window], ...]
     audit: tuple[int, bool]
@@ -99,6 +104,7 @@ def gather(context: Context, model: str, sent: Mapping[Digest, int]) -> ReportFa
         drift=drift,
         accuracy=accuracy,
         estimated=estimated,
+        retrainings=tuple(_retraining(each) for each in found.retrainings),
         traffic=_traffic(found, manifests, sent),
         audit=found.audit,
     )
@@ -117,10 +123,37 @@ def _gathered(context: Context, model: str) -> _Gathered:
             aliases=work.registry.aliases(name),
             rollouts=tuple(sorted(rollouts, key=lambda each: (each.created_s, each.id))),
             alarms=tuple(each for each in work.drift.alarms() if each.model == name),
+            retrainings=tuple(each for each in work.retraining.all() if each.model == name),
             devices={device.id: device for device in work.fleet.all()},
             windows=tuple(reversed(work.inbox.windows_of(name, limit=MAX_WINDOWS))),
             audit=(report.count, report.ok),
         )
+
+
+def _retraining(each: Retraining) -> RetrainFacts:
+    return RetrainFacts(
+        id=each.id,
+        state=each.state,
+        alarm=each.alarm,
+        parent=each.parent,
+        child=each.child,
+        why=each.why,
+        started_s=each.created_s,
+        ended_s=each.updated_s if each.state in FINAL else None,
+        metrics=tuple(sorted(each.metrics.items())),
+        contests=tuple(
+            ContestFacts(
+                rows_name=f"{contest.name} by {contest.runtime}",
+                rows=contest.rows,
+                champion=contest.champion,
+                challenger=contest.challenger,
+                gain_low=contest.gain_low,
+                gain_high=contest.gain_high,
+            )
+            for contest in each.contests
+        ),
+        data=(*each.train, each.evaluation, each.drifted),
+    )
 
 
 def _version(version: Version, manifest: Manifest, aliases: Iterable[Alias]) -> VersionFacts:

@@ -25,6 +25,7 @@ from edgeops.packaging.build import build_package
 from edgeops.packaging.request import PackageRequest
 from edgeops.retraining.script import TrainingLimits
 from edgeops.service import access
+from edgeops.service.report import gather
 from edgeops.service.worker import WorkerOptions, upload, work
 from edgeops.transport.memory import MemoryBroker, MemoryTransport
 from edgeops.trust.keys import KeyFolder
@@ -191,6 +192,8 @@ def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene:
     assert [each["device"] for each in scene.client.rollout(ended["rollout"])["members"]] == [
         "cam-1"
     ]
+    (told,) = gather(scene.harness.context, "digits", {}).retrainings
+    assert (told.child, told.parent, len(told.contests)) == (2, 1, 2)
     acts = [act for act, _ in scene.harness.acts(actor="worker") if act.startswith("retrain")]
     assert acts[-2:] == ["retrain.claim", "retrain.publish"]
 
