@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -17,7 +15,6 @@ from fastapi import FastAPI
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import Digest, digest_of
 from edgeops import __version__
-from edgeops.api.app import create_app
 from edgeops.client import Client, HubUnreachable
 from edgeops.domain.access import Role
 from edgeops.domain.errors import (
@@ -29,86 +26,16 @@ from edgeops.domain.errors import (
     NotFound,
     NotTrusted,
 )
-from edgeops.hub.process import Hub
-from edgeops.service import access
-from edgeops.transport.memory import MemoryBroker, MemoryTransport
-from tests.hub_harness import HubHarness, TinyPackage, make_keys, tiny_package, window
+from tests.hub_harness import make_keys, tiny_package, window
+from tests.served_hub import ROLES, Served, served_hub
 
-ROLES = list(Role)
 MISSING = Digest("sha256:" + "0" * 64)
-
-
-class InProcess(httpx.BaseTransport):
-    """An application behind a client that does not know of event loops."""
-
-    def __init__(self, app: FastAPI) -> None:
-        self._asgi = httpx.ASGITransport(app=app)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop).result(30)
-
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
-        response = await self._asgi.handle_async_request(request)
-        body = b"" if request.method == "HEAD" else await response.aread()  # as a server does
-        return httpx.Response(response.status_code, headers=response.headers, content=body)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-@dataclass
-class Served:
-    """An API over a hub, and clients of it."""
-
-    harness: HubHarness
-    hub: Hub
-    app: FastAPI
-    http: httpx.Client
-    transport: InProcess
-    broker: MemoryBroker
-    texts: dict[str, str]
-
-    def client(self, role: str = "admin", *, token: str | None = None) -> Client:
-        return Client(
-            "http://hub.test",
-            token=self.texts[role] if token is None else token,
-            transport=self.transport,
-        )
-
-    def send(
-        self, method: str, path: str, *, role: str | None = "admin", **options: Any
-    ) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.texts[role]}"} if role else {}
-        return self.http.request(method, path, headers=headers, **options)
-
-    def publish(self, package: TinyPackage, role: str = "admin") -> dict[str, Any]:
-        client = self.client(role)
-        for digest, data in {**package.blobs, package.digest: package.data}.items():
-            client.put_blob(digest, data)
-        return client.publish(package.digest, package.signature)
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with HubHarness() as harness:
-        broker = MemoryBroker()
-        transport = MemoryTransport(broker)
-        asyncio.run(transport.connect(("edgeops/v1/none",)))
-        hub = Hub(harness.context, transport)
-        texts = {
-            role: access.create_token(harness.context, "test", role, role, None)[1]
-            for role in ROLES
-        }
-        app = create_app(hub)
-        bridge = InProcess(app)
-        http = httpx.Client(base_url="http://hub.test", transport=bridge)
-        yield Served(harness, hub, app, http, bridge, broker, texts)
-        bridge.stop()
+    with served_hub() as it:
+        yield it
 
 
 def error_of(response: httpx.Response) -> dict[str, str]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from edgeops.domain.drift import AlarmKind
+from edgeops.drift.watch import Watch
 from edgeops.service import drift
-from tests.hub_harness import HubHarness
+from tests.hub_harness import MODEL, HubHarness
 from tests.watched_fleet import FEATURES, Fleet
 
 
@@ -89,3 +90,34 @@ def test_a_day_late_window_is_taken_in_the_order_of_its_arrival(fleet: Fleet) ->
     fleet.send(fleet.devices[0], late)
     (standing,) = drift.standings(fleet.hub.context, "kws:1")
     assert standing.windows == 2
+
+
+def test_accuracy_is_shown_by_labels_and_estimated_without_them(fleet: Fleet) -> None:
+    fleet.stream(30, yard_accuracy=0.5)
+    standings = drift.standings(fleet.hub.context, "kws:1")
+    for n, each in enumerate(standings):
+        assert each.recent_windows == 24
+        assert each.labelled == 24 * 20
+        assert each.labelled_accuracy == pytest.approx(0.5 if n % 2 else 0.95, abs=0.1)
+        assert each.estimated_accuracy is not None
+        assert each.estimated_accuracy > 0.98, "blind to what the labels show"
+
+
+def test_a_watch_of_an_older_hub_goes_on(fleet: Fleet) -> None:
+    fleet.stream(2)
+    device = fleet.devices[0].id
+    with fleet.hub.context.database.begin() as work:
+        document = work.drift.watch(device, MODEL, 1)
+        assert document is not None
+        watch = Watch.from_document(document["drift"])
+        document["drift"] = {
+            "state": watch.state.to_document(),
+            "started_s": list(watch.started_s),
+            "recent": [part.tolist() for part in watch.recent],
+        }
+        del document["answers"]
+        work.drift.put_watch(device, MODEL, 1, document)
+    assert drift.standings(fleet.hub.context, "kws:1")[0].labelled_accuracy is None
+    fleet.stream(1)
+    standing = drift.standings(fleet.hub.context, "kws:1")[0]
+    assert (standing.windows, standing.recent_windows) == (3, 1)
