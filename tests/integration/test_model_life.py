@@ -42,3 +42,19 @@ def test_drift_status_of_a_version_without_windows_says_so(served: Served) -> No
     done = served.run(drift_command, "status", "kws:1")
     assert done.stdout == "no windows of this version yet, or it has no reference\n"
     assert not done.stderr
+
+
+def test_what_became_of_windows_is_in_the_hubs_counters(served: Served) -> None:
+    fleet = Fleet(served.harness, devices=1)
+    served.hub.handlers.handle(
+        *fleet.devices[0].numbered("telemetry", (fleet.window({}, 0.95, plan="0123456789abcdef"),))
+    )
+    served.hub.handlers.handle(
+        *fleet.devices[0].numbered("telemetry", (fleet.window({}, 0.95),) * 2)
+    )
+    counters = served.client("viewer").hub()["counters"]
+    assert counters == {
+        "received.telemetry": 2,
+        "telemetry.other_plan": 1,
+        "telemetry.watched": 2,
+    }
