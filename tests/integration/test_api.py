@@ -65,6 +65,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/v1/blobs/{digest}"): ("viewer", 404),
     ("POST", "/v1/versions"): ("publisher", 422),
     ("GET", "/v1/versions/{reference}"): ("viewer", 404),
+    ("GET", "/v1/versions/{reference}/lineage"): ("viewer", 404),
     ("GET", "/v1/models"): ("viewer", 200),
     ("GET", "/v1/models/{name}"): ("viewer", 404),
     ("GET", "/v1/models/{name}/next"): ("viewer", 200),
