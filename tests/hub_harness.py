@@ -112,6 +112,7 @@ def tiny_package(
     profiles: Iterable[str] = (PROFILE,),
     waivers: tuple[Waiver, ...] = (),
     chunk_bytes: int = 256,
+    lineage: dict[str, str] | None = None,
 ) -> TinyPackage:
     """Make and sign a manifest by hand."""
     artifact = artifact if artifact is not None else f"{model}:{number} ".encode() * 100
@@ -134,7 +135,7 @@ def tiny_package(
         variants=(variant,),
         min_accuracy=None,
         waivers=waivers,
-        lineage={"run": f"run-{number}"},
+        lineage={"run": f"run-{number}"} if lineage is None else lineage,
     )
     data = manifest.to_bytes()
     return TinyPackage(

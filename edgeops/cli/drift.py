@@ -10,6 +10,15 @@ import click
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table
 from edgeops.cli.settings import Settings
 
+STANDING = (
+    *("DEVICE", "", "WINDOWS", "EVIDENCE OF DRIFT", "OF HARM"),
+    *("ESTIMATED ACCURACY", "LABELLED"),
+)
+BLIND = (
+    "estimated from confidence, without labels: blind to concept drift "
+    "(the same inputs coming to mean something else)"
+)
+
 
 @click.group()
 def drift() -> None:
@@ -25,7 +34,8 @@ def status(settings: Settings, reference: str | None, output: str) -> None:
     """List alarms; with REFERENCE (NAME:NUMBER) how each device of that version stands.
 
     An alarm comes only from a sequential test with a budget of one false alarm in 1,000
-    device-days. PSI and KS are shown as sizes of the effect. Drift is not harm.
+    device-days. PSI and KS are shown as sizes of the effect. Drift is not harm. Accuracy,
+    estimated from confidence and by labels, is of each device's newest 24 windows.
     """
     client = settings.client()
     found = client.drift(reference) if reference else client.alarms()
@@ -39,11 +49,14 @@ def status(settings: Settings, reference: str | None, output: str) -> None:
                 each["windows"],
                 f"{each['evidence']:.3g} of {each['threshold']:.3g}",
                 f"{each['harm_evidence']:.3g}",
+                _share(each["estimated_accuracy"]),
+                _labelled(each),
             )
             for each in found
         ]
-        columns = ("DEVICE", "", "WINDOWS", "EVIDENCE OF DRIFT", "OF HARM")
-        show_table(columns, standings, "no windows of this version yet, or it has no reference")
+        show_table(STANDING, standings, "no windows of this version yet, or it has no reference")
+        if standings:
+            say(BLIND)
     else:
         rows = [_row(each) for each in found]
         heads = ("ALARM", "KIND", "VERSION", "DEVICES", "COHORT", "FEATURES", "SINCE", "STATE")
@@ -97,6 +110,14 @@ def _row(each: dict[str, Any]) -> tuple[object, ...]:
         f"{ago(each['since_s'])} ago",
         "open" if each["open"] else "closed",
     )
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.3f}"
+
+
+def _labelled(each: dict[str, Any]) -> str:
+    return f"{_share(each['labelled_accuracy'])} of {each['labelled']}" if each["labelled"] else "-"
 
 
 def _at(each: dict[str, Any]) -> str:

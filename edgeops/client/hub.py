@@ -295,6 +295,10 @@ class Client:
         """Return the facts of a model's report, as ``edgeops.reports.exchange`` reads them."""
         return self._json("GET", f"/v1/models/{_q(model)}/report", timeout=REPORT_TIMEOUT_S)
 
+    def lineage(self, reference: str) -> Json:
+        """Return where a version comes from and where it went."""
+        return self._json("GET", f"/v1/versions/{_q(reference)}/lineage")
+
     # ---- access
 
     def tokens(self) -> list[Json]:

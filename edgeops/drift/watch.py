@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeops.drift.baseline import Baseline, Counts
+from edgeops.drift.packing import pack, unpack
 from edgeops.statistics.attribution import Attribution, attribute
 from edgeops.statistics.edetector import DriftDetector
 from edgeops.statistics.shiryaev_roberts import DetectorState, alarm_threshold
@@ -37,6 +38,10 @@ class Budget:
         )
 
 
+_ARRAYS = ("log_r", "age")
+"""What a state's document holds an array under."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Watch:
     """Where one watch stands.
@@ -52,25 +57,33 @@ class Watch:
     recent: tuple[Counts, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
-        """Return the JSON form."""
+        """Return the JSON form: numbers as they are, arrays packed."""
+        state = self.state.to_document()
         return {
-            "state": self.state.to_document(),
-            "started_s": list(self.started_s),
-            "recent": [part.tolist() for part in self.recent],
+            "state": {**state, **{key: pack(np.array(state[key])) for key in _ARRAYS}},
+            "started_s": pack(np.array(self.started_s, dtype=np.float64)),
+            "recent": pack(np.concatenate(self.recent) if self.recent else np.zeros(0)),
+            "widths": [part.size for part in self.recent],
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Watch:
-        """Read the JSON form.
+        """Read the JSON form, or the older one whose arrays are lists.
 
         Raises:
             ValueError: not one.
         """
-        return cls(
-            state=DetectorState.from_document(document["state"]),
-            started_s=tuple(float(each) for each in document["started_s"]),
-            recent=tuple(np.asarray(part, dtype=np.float64) for part in document["recent"]),
-        )
+        try:
+            state = document["state"]
+            return cls(
+                state=DetectorState.from_document(
+                    {**state, **{key: unpack(state[key]) for key in _ARRAYS}}
+                ),
+                started_s=tuple(unpack(document["started_s"]).tolist()),
+                recent=_parts(document),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError("this is no watch") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +178,17 @@ class DriftWatcher:
             ),
         )
         return Watch(state=state, started_s=starts, recent=recent), verdict
+
+
+def _parts(document: Mapping[str, Any]) -> tuple[Counts, ...]:
+    """Return the counts of each feature: joined in one array, or as lists in older documents."""
+    recent = document["recent"]
+    if not isinstance(recent, Mapping):
+        return tuple(np.asarray(part, dtype=np.float64) for part in recent)
+    joined, widths = unpack(recent), document["widths"]
+    if sum(widths) != joined.size:
+        raise ValueError("this is no watch")
+    return tuple(np.split(joined, np.cumsum(widths)[:-1])) if widths else ()
 
 
 def _sum(before: tuple[Counts, ...], now: tuple[Counts, ...]) -> tuple[Counts, ...]:

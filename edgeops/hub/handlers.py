@@ -88,10 +88,13 @@ class Handlers:
     def _on_numbered(self, device: DeviceId, kind: str, payload: bytes) -> Answer | None:
         numbered = Numbered.from_document(decode(payload), kind)
         _check_sender(device, numbered.device)
-        ack = inbox.take(self._context, device, kind, numbered)
-        if ack is None:
+        taken = inbox.take(self._context, device, kind, numbered)
+        if taken is None:
             self.counters[f"dropped.{kind}.unknown"] += 1
             return None
+        for word, windows in taken.windows.items():
+            self.counters[f"telemetry.{word}"] += windows
+        ack = taken.ack
         if ack.sequence != numbered.sequence:
             self.counters[f"dropped.{kind}.out_of_order"] += 1
         return Answer(topic=topics.ack(device), payload=encode(ack.to_document()))

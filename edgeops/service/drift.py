@@ -20,7 +20,7 @@ from edgeops.domain.drift import Alarm, AlarmKind
 from edgeops.domain.errors import EdgeopsError, NotFound
 from edgeops.domain.fleet import Device
 from edgeops.domain.registry import Version
-from edgeops.drift.accuracy import calibration_of
+from edgeops.drift.accuracy import RecentAnswers, calibration_of, estimated_accuracy
 from edgeops.drift.alarms import cohort_of, join
 from edgeops.drift.baseline import baseline_of, counts_of
 from edgeops.drift.harm import HarmWatcher
@@ -41,7 +41,12 @@ WATCHERS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How one device stands against the reference of the version that it runs."""
+    """How one device stands against the reference of the version that it runs.
+
+    ``estimated_accuracy`` (from confidence, without labels, blind to concept drift) and
+    ``labelled_accuracy`` (of ``labelled`` answers) are of its newest ``recent_windows``; None
+    where nothing is known.
+    """
 
     device: DeviceId
     model: str
@@ -51,6 +56,10 @@ class Standing:
     threshold: float
     harm_evidence: float
     alarmed: bool
+    recent_windows: int
+    estimated_accuracy: float | None
+    labelled_accuracy: float | None
+    labelled: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +94,7 @@ def observe(context: Context, work: Work, name: DeviceId, window: Window) -> str
     watch = Watch.from_document(stored["drift"]) if "drift" in stored else watcher.start()
     watch, verdict = watcher.step(watch, window.started_s, counts)
     document: dict[str, Any] = {
+        "answers": _answers(stored).after(window).to_document(),
         "drift": watch.to_document(),
         "windows": verdict.windows,
         "evidence": verdict.evidence,
@@ -165,21 +175,58 @@ def standings(context: Context, reference: str) -> tuple[Standing, ...]:
         version = versions.resolve(work.registry, reference)
         opened = [a for a in work.drift.alarms() if a.is_open and a.number == version.number]
         alarmed = {name for a in opened if a.model == version.model for name in a.devices}
-        return tuple(
-            Standing(
-                device=name,
-                model=version.model,
-                number=version.number,
-                windows=document["windows"],
-                evidence=document["evidence"],
-                threshold=document["threshold"],
-                harm_evidence=document.get("harm_evidence", 0.0),
-                alarmed=name in alarmed,
-            )
-            for name, document in sorted(
-                work.drift.watches_of(version.model, version.number).items()
-            )
+        watches = sorted(work.drift.watches_of(version.model, version.number).items())
+        devices = {device.id: device for device in work.fleet.all()}
+    manifest = packages.manifest_of(context, version)
+    return tuple(
+        _standing(
+            name,
+            version,
+            document,
+            _calibration(context, manifest, devices.get(name)),
+            alarmed=name in alarmed,
         )
+        for name, document in watches
+    )
+
+
+def _standing(
+    name: DeviceId,
+    version: Version,
+    document: Mapping[str, Any],
+    calibration: CalibrationTable | None,
+    *,
+    alarmed: bool,
+) -> Standing:
+    answers = _answers(document)
+    return Standing(
+        device=name,
+        model=version.model,
+        number=version.number,
+        windows=document["windows"],
+        evidence=document["evidence"],
+        threshold=document["threshold"],
+        harm_evidence=document.get("harm_evidence", 0.0),
+        alarmed=alarmed,
+        recent_windows=answers.windows,
+        estimated_accuracy=estimated_accuracy(calibration, answers.confidence),
+        labelled_accuracy=answers.labelled_accuracy,
+        labelled=answers.labelled,
+    )
+
+
+def _answers(document: Mapping[str, Any]) -> RecentAnswers:
+    known = document.get("answers")
+    return RecentAnswers.from_document(known) if known else RecentAnswers.start()
+
+
+def _calibration(
+    context: Context, manifest: Manifest, device: Device | None
+) -> CalibrationTable | None:
+    variant = variant_on(manifest, device) if device else None
+    if variant is None or variant.reference is None:
+        return None
+    return watching_of(context, variant).calibration
 
 
 def _alarm(context: Context, work: Work, device: Device, version: Version, found: _Found) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
@@ -10,8 +14,22 @@ from edgeops.service import drift, rollouts
 from edgeops.service.context import Context
 
 
-def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack | None:
-    """Take an outbox item and return what the device may forget; None for an unknown device.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What became of an outbox item.
+
+    Attributes:
+        ack: what the device may forget.
+        windows: how many windows became what, in the words of ``drift.observe``; none of an item
+            that was taken before or is not taken yet.
+    """
+
+    ack: Ack
+    windows: Mapping[str, int] = field(default_factory=dict)
+
+
+def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Taken | None:
+    """Take an outbox item and return what became of it; None for an unknown device.
 
     Idempotent: an item that was taken before only gives the acknowledgement again. An item
     after a gap is not taken; the device sends from the gap on again. If the gap is before the
@@ -23,8 +41,9 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
         last = work.inbox.sequence_of(name, kind, numbered.stream)
         expected = numbered.oldest if last is None else max(last + 1, numbered.oldest)
         if numbered.sequence != expected:
-            return Ack(stream=numbered.stream, sequence=expected - 1)
+            return Taken(ack=Ack(stream=numbered.stream, sequence=expected - 1))
         work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
+        words: Counter[str] = Counter()
         if isinstance(numbered.body, Event):
             rollouts.device_event(context, work, name, numbered.body)
         elif isinstance(numbered.body, Sample):
@@ -32,8 +51,8 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Ack
         else:
             work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.body)
             for window in numbered.body:
-                drift.observe(context, work, name, window)
-        return Ack(stream=numbered.stream, sequence=numbered.sequence)
+                words[drift.observe(context, work, name, window)] += 1
+    return Taken(ack=Ack(stream=numbered.stream, sequence=numbered.sequence), windows=words)
 
 
 def forget_old_windows(context: Context, *, days: float) -> int:

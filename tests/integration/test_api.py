@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -16,7 +15,6 @@ from fastapi import FastAPI
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import Digest, digest_of
 from edgeops import __version__
-from edgeops.api.app import create_app
 from edgeops.client import Client, HubUnreachable
 from edgeops.domain.access import Role
 from edgeops.domain.errors import (
@@ -28,64 +26,16 @@ from edgeops.domain.errors import (
     NotFound,
     NotTrusted,
 )
-from edgeops.hub.process import Hub
-from edgeops.service import access
-from edgeops.transport.memory import MemoryBroker, MemoryTransport
-from tests.hub_harness import HubHarness, TinyPackage, make_keys, tiny_package, window
-from tests.in_process import InProcess
+from tests.hub_harness import make_keys, tiny_package, window
+from tests.served_hub import ROLES, Served, served_hub
 
-ROLES = list(Role)
 MISSING = Digest("sha256:" + "0" * 64)
-
-
-@dataclass
-class Served:
-    """An API over a hub, and clients of it."""
-
-    harness: HubHarness
-    hub: Hub
-    app: FastAPI
-    http: httpx.Client
-    transport: InProcess
-    broker: MemoryBroker
-    texts: dict[str, str]
-
-    def client(self, role: str = "admin", *, token: str | None = None) -> Client:
-        return Client(
-            "http://hub.test",
-            token=self.texts[role] if token is None else token,
-            transport=self.transport,
-        )
-
-    def send(
-        self, method: str, path: str, *, role: str | None = "admin", **options: Any
-    ) -> httpx.Response:
-        headers = {"authorization": f"Bearer {self.texts[role]}"} if role else {}
-        return self.http.request(method, path, headers=headers, **options)
-
-    def publish(self, package: TinyPackage, role: str = "admin") -> dict[str, Any]:
-        client = self.client(role)
-        for digest, data in {**package.blobs, package.digest: package.data}.items():
-            client.put_blob(digest, data)
-        return client.publish(package.digest, package.signature)
 
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    with HubHarness() as harness:
-        broker = MemoryBroker()
-        transport = MemoryTransport(broker)
-        asyncio.run(transport.connect(("edgeops/v1/none",)))
-        hub = Hub(harness.context, transport)
-        texts = {
-            role: access.create_token(harness.context, "test", role, role, None)[1]
-            for role in ROLES
-        }
-        app = create_app(hub)
-        bridge = InProcess(app)
-        http = httpx.Client(base_url="http://hub.test", transport=bridge)
-        yield Served(harness, hub, app, http, bridge, broker, texts)
-        bridge.stop()
+    with served_hub() as it:
+        yield it
 
 
 def error_of(response: httpx.Response) -> dict[str, str]:
@@ -115,6 +65,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/v1/blobs/{digest}"): ("viewer", 404),
     ("POST", "/v1/versions"): ("publisher", 422),
     ("GET", "/v1/versions/{reference}"): ("viewer", 404),
+    ("GET", "/v1/versions/{reference}/lineage"): ("viewer", 404),
     ("GET", "/v1/models"): ("viewer", 200),
     ("GET", "/v1/models/{name}"): ("viewer", 404),
     ("GET", "/v1/models/{name}/next"): ("viewer", 200),

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from device_agent.protocol.ids import digest_of
 from edgeops.domain.drift import AlarmKind
-from edgeops.service import drift
-from tests.hub_harness import HubHarness
+from edgeops.drift.watch import Watch
+from edgeops.service import drift, inbox
+from tests.hub_harness import MODEL, HubHarness
 from tests.watched_fleet import FEATURES, Fleet
 
 
@@ -64,22 +66,76 @@ def test_every_device_that_joins_an_alarm_is_in_the_audit_once(fleet: Fleet) -> 
     assert not drift.alarm(fleet.hub.context, alarm.id).is_open
 
 
+def words(fleet: Fleet) -> dict[str, int]:
+    """What became of the windows, as the hub counts it."""
+    counters = fleet.hub.handlers.counters
+    return {n.removeprefix("telemetry."): c for n, c in counters.items() if n[:9] == "telemetry"}
+
+
+def watch_of(fleet: Fleet, n: int = 0) -> object:
+    with fleet.hub.context.database.read() as work:
+        return work.drift.watch(fleet.devices[n].id, MODEL, 1)
+
+
 def test_a_window_twice_counts_once(fleet: Fleet) -> None:
     message = fleet.send(fleet.devices[0], fleet.window({}, 0.95))
-    fleet.hub.take(message)
+    before = watch_of(fleet)
+    for _ in range(3):
+        fleet.hub.take(message)
     (standing,) = drift.standings(fleet.hub.context, "kws:1")
     assert standing.windows == 1
+    assert watch_of(fleet) == before
+    assert words(fleet) == {"watched": 1}
 
 
-def test_a_window_counted_by_another_plan_is_kept_and_not_compared(fleet: Fleet) -> None:
+def test_windows_out_of_order_change_nothing_until_the_gap_is_filled(fleet: Fleet) -> None:
+    device = fleet.devices[0]
+    first, second, third = (fleet.window({}, 0.95) for _ in range(3))
+    fleet.hub.take(device.numbered("telemetry", (first,), 1))
+    before = watch_of(fleet)
+    fleet.hub.take(device.numbered("telemetry", (third,), 3))
+    assert watch_of(fleet) == before
+    assert words(fleet) == {"watched": 1}
+    assert fleet.hub.handlers.counters["dropped.telemetry.out_of_order"] == 1
+    fleet.hub.take(device.numbered("telemetry", (second,), 2))
+    fleet.hub.take(device.numbered("telemetry", (third,), 3))
+    other = fleet.devices[1]
+    for window in (first, second, third):
+        fleet.send(other, window)
+    assert watch_of(fleet) == watch_of(fleet, 1), "as if they had come in order at once"
+    assert words(fleet) == {"watched": 6}
+
+
+def test_a_window_counted_by_another_plan_is_kept_counted_and_not_compared(fleet: Fleet) -> None:
     fleet.send(fleet.devices[0], fleet.window({}, 0.95, plan="0123456789abcdef"))
     assert drift.standings(fleet.hub.context, "kws:1") == ()
+    assert words(fleet) == {"other_plan": 1}
+    assert len(inbox.windows(fleet.hub.context, MODEL, None, limit=9)) == 1
+
+
+def test_windows_of_one_message_are_counted_each_by_what_became_of_it(fleet: Fleet) -> None:
+    good = fleet.window({}, 0.95)
+    odd = replace(good, plan="0123456789abcdef")
+    unknown = replace(good, version=9)
+    fleet.hub.take(fleet.devices[0].numbered("telemetry", (good, odd, unknown, good)))
+    assert words(fleet) == {"watched": 2, "other_plan": 1, "unknown_version": 1}
 
 
 def test_a_window_of_a_version_that_nobody_published_does_no_harm(fleet: Fleet) -> None:
     odd = replace(fleet.window({}, 0.95), version=9)
     assert fleet.send(fleet.devices[0], odd)
+    foreign = replace(odd, version=1, digest=digest_of(b"another package of that number"))
+    assert fleet.send(fleet.devices[0], foreign)
     assert drift.alarms(fleet.hub.context) == ()
+    assert drift.standings(fleet.hub.context, "kws:1") == ()
+    assert words(fleet) == {"unknown_version": 2}
+
+
+def test_windows_of_a_package_without_a_reference_are_counted_as_such(fleet: Fleet) -> None:
+    plain = fleet.hub.publish(2)
+    window = replace(fleet.window({}, 0.95, plan=""), version=2, digest=plain.digest)
+    fleet.send(fleet.devices[0], window)
+    assert words(fleet) == {"no_reference": 1}
 
 
 def test_a_day_late_window_is_taken_in_the_order_of_its_arrival(fleet: Fleet) -> None:
@@ -89,3 +145,55 @@ def test_a_day_late_window_is_taken_in_the_order_of_its_arrival(fleet: Fleet) ->
     fleet.send(fleet.devices[0], late)
     (standing,) = drift.standings(fleet.hub.context, "kws:1")
     assert standing.windows == 2
+    assert standing.labelled == 40
+    assert words(fleet) == {"watched": 2}
+    assert drift.alarms(fleet.hub.context) == ()
+
+
+def test_a_day_of_late_windows_alarms_as_if_they_had_come_in_time(fleet: Fleet) -> None:
+    """A device that was cut off sends its day in one go: since when is told by its windows."""
+    device, began_s = fleet.devices[0], 0.0
+    held = []
+    for n in range(24):
+        if n == 12:
+            began_s = fleet.hub.clock.now_s
+        held.append(fleet.window({2: 1.5} if n >= 12 else {}, 0.95))
+        fleet.hub.clock.pass_s(3600)
+    fleet.hub.clock.pass_s(86_400)
+    for window in held:
+        fleet.send(device, window)
+    (alarm,) = fleet.alarms(AlarmKind.DRIFT)
+    assert abs(alarm.since_s - began_s) <= 2 * 3600
+    assert alarm.opened_s == fleet.hub.clock.now_s
+    assert words(fleet) == {"watched": 24}
+
+
+def test_accuracy_is_shown_by_labels_and_estimated_without_them(fleet: Fleet) -> None:
+    fleet.stream(30, yard_accuracy=0.5)
+    standings = drift.standings(fleet.hub.context, "kws:1")
+    for n, each in enumerate(standings):
+        assert each.recent_windows == 24
+        assert each.labelled == 24 * 20
+        assert each.labelled_accuracy == pytest.approx(0.5 if n % 2 else 0.95, abs=0.1)
+        assert each.estimated_accuracy is not None
+        assert each.estimated_accuracy > 0.98, "blind to what the labels show"
+
+
+def test_a_watch_of_an_older_hub_goes_on(fleet: Fleet) -> None:
+    fleet.stream(2)
+    device = fleet.devices[0].id
+    with fleet.hub.context.database.begin() as work:
+        document = work.drift.watch(device, MODEL, 1)
+        assert document is not None
+        watch = Watch.from_document(document["drift"])
+        document["drift"] = {
+            "state": watch.state.to_document(),
+            "started_s": list(watch.started_s),
+            "recent": [part.tolist() for part in watch.recent],
+        }
+        del document["answers"]
+        work.drift.put_watch(device, MODEL, 1, document)
+    assert drift.standings(fleet.hub.context, "kws:1")[0].labelled_accuracy is None
+    fleet.stream(1)
+    standing = drift.standings(fleet.hub.context, "kws:1")[0]
+    assert (standing.windows, standing.recent_windows) == (3, 1)

@@ -30,7 +30,7 @@ from edgeops.service.worker import WorkerOptions, upload, work
 from edgeops.transport.memory import MemoryBroker, MemoryTransport
 from edgeops.trust.keys import KeyFolder
 from tests.hub_harness import START_S, HubHarness, Keys
-from tests.in_process import InProcess
+from tests.served_hub import InProcess
 
 SPLIT = digits(0)
 HELD = slice(0, 400)
