@@ -17,6 +17,7 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import ModelName
+from device_agent.protocol.preprocessing import FIRST_AGENT, Preprocessing
 from device_agent.protocol.sketch import MAX_CLASSES
 
 MAX_MANIFEST_BYTES = 1024 * 1024
@@ -196,7 +197,11 @@ class Waiver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The edge manifest of a package: model, version, variants, gates, lineage."""
+    """The edge manifest of a package: model, version, variants, gates, lineage.
+
+    ``preprocessing`` is what evaluation and device do to each row, for all variants; a package
+    that has it needs an agent from ``preprocessing.FIRST_AGENT`` on.
+    """
 
     model: ModelName
     version: int
@@ -206,6 +211,7 @@ class Manifest:
     min_accuracy: float | None
     waivers: tuple[Waiver, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
 
     def is_waived(self, gate: str) -> bool:
         """Tell whether ``gate`` was waived at packaging."""
@@ -220,8 +226,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: what is named by the digest and signed."""
+        more: dict[str, object] = {}
+        if self.preprocessing is not None:
+            more["preprocessing"] = self.preprocessing.to_document()
         return encode(
             {
+                **more,
                 "schema_version": SCHEMA_VERSION,
                 "model": self.model,
                 "version": self.version,
@@ -254,9 +264,14 @@ class Manifest:
             ),
             waivers=fields.list_of("waivers", Waiver.from_fields, max_items=32),
             lineage={key: fields.fields("lineage").text(key) for key in _keys(fields, "lineage")},
+            preprocessing=fields.optional("preprocessing", Preprocessing.from_fields),
         )
         if not manifest.variants:
             raise ProtocolError("manifest.variants is empty")
+        if manifest.preprocessing is not None and is_older(manifest.min_agent, FIRST_AGENT):
+            raise ProtocolError(
+                f"manifest.min_agent is {manifest.min_agent}, preprocessing needs {FIRST_AGENT}"
+            )
         return manifest
 
 
@@ -273,6 +288,11 @@ def parse_profile_id(text: str) -> str:
     if not _PROFILE.fullmatch(text):
         raise ProtocolError(f"{text[:80]!r} is no profile id")
     return text
+
+
+def is_older(version: str, other: str) -> bool:
+    """Tell whether an agent of ``version`` is older than one of ``other``."""
+    return agent_version_key(version) < agent_version_key(other)
 
 
 def agent_version_key(version: str) -> tuple[int, ...]:

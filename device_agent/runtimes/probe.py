@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 
 from device_agent.processing.golden import MAX_GOLDEN_BYTES, GoldenRows, decode_golden
-from device_agent.processing.rows import fit_row
+from device_agent.processing.prepare import prepare_row
 from device_agent.processing.scores import read_scores
 from device_agent.protocol.errors import (
     AgentError,
@@ -61,7 +61,7 @@ def probe(spec: ProbeSpec) -> ProbeReport:
         )
         if spec.golden is not None:
             rows = _read_golden(spec.golden)
-            trial = [_fit(rows.x[0], model)]
+            trial = [_fit(rows.x[0], model, spec)]
             report = _with_golden(report, model, rows, spec)
         if spec.parent_golden is not None:
             report = replace(report, parent_accuracy=_parent_accuracy(model, spec))
@@ -98,18 +98,18 @@ def _read_golden(path: str) -> GoldenRows:
         raise ProtocolError(f"golden rows cannot be read: {error.strerror}") from error
 
 
-def _fit(row: Array, model: LoadedModel) -> Array:
+def _fit(row: Array, model: LoadedModel, spec: ProbeSpec) -> Array:
     if len(model.inputs) != 1:
         raise BadInput(f"the model has {len(model.inputs)} inputs, golden rows are for 1")
-    return fit_row(row, model.inputs[0])
+    return prepare_row(row, spec.preprocessing, model.inputs[0])
 
 
-def _answers(model: LoadedModel, rows: GoldenRows) -> dict[str, Array]:
+def _answers(model: LoadedModel, rows: GoldenRows, spec: ProbeSpec) -> dict[str, Array]:
     """Run every row; return output name → ``[n, ...]``, the batch dimension taken away."""
-    answers: list[list[Array]] = [model.run([_fit(row, model)]) for row in rows.x]
+    answers: list[list[Array]] = [model.run([_fit(row, model, spec)]) for row in rows.x]
     return {
-        spec.name: _stacked([answer[at] for answer in answers], spec)
-        for at, spec in enumerate(model.outputs)
+        output.name: _stacked([answer[at] for answer in answers], output)
+        for at, output in enumerate(model.outputs)
     }
 
 
@@ -123,7 +123,7 @@ def _stacked(outputs: list[Array], spec: TensorSpec) -> Array:
 def _with_golden(
     report: ProbeReport, model: LoadedModel, rows: GoldenRows, spec: ProbeSpec
 ) -> ProbeReport:
-    answers = _answers(model, rows)
+    answers = _answers(model, rows, spec)
     difference, mismatches = _compare(answers, rows)
     return replace(
         report,
@@ -180,7 +180,7 @@ def _parent_accuracy(model: LoadedModel, spec: ProbeSpec) -> float | None:
         return None
     rows = _read_golden(spec.parent_golden)
     try:
-        return _accuracy(_answers(model, rows).get(spec.scores), rows)
+        return _accuracy(_answers(model, rows, spec).get(spec.scores), rows)
     except BadInput:
         return None
 

@@ -14,10 +14,11 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import TensorSpec
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.contract import Array
 
-MAX_SPEC_BYTES = 32 * 1024
+MAX_SPEC_BYTES = 60 * 1024
 """Below the 64 KiB that a pipe holds, so that writing a spec never waits for the child."""
 MAX_REPORT_BYTES = 64 * 1024 * 1024
 MAX_TENSORS = 16
@@ -36,6 +37,7 @@ class ProbeSpec:
         parent_golden: path of the parent's golden document: only its labelled
             accuracy is measured, if its rows fit this model at all.
         scores: name of the output that holds the scores; empty: none is read.
+        preprocessing: what is done to each row first, or None.
         threads: threads of the runtime.
         return_outputs: send the answers to the golden rows back too.
         warmup: inferences before the clock runs.
@@ -47,6 +49,7 @@ class ProbeSpec:
     golden: str | None = None
     parent_golden: str | None = None
     scores: str = ""
+    preprocessing: Preprocessing | None = None
     threads: int = 1
     return_outputs: bool = False
     warmup: int = 3
@@ -58,7 +61,8 @@ class ProbeSpec:
         Raises:
             ProtocolError: a path that cannot be, or is far too long.
         """
-        data = encode(asdict(self))
+        prepared = self.preprocessing and self.preprocessing.to_document()
+        data = encode({**asdict(self), "preprocessing": prepared})
         if len(data) > MAX_SPEC_BYTES:
             raise ProtocolError(f"probe spec of {len(data)} bytes")
         return data
@@ -73,6 +77,7 @@ class ProbeSpec:
             golden=_path(fields, "golden"),
             parent_golden=_path(fields, "parent_golden"),
             scores=fields.text("scores"),
+            preprocessing=fields.optional("preprocessing", Preprocessing.from_fields),
             threads=fields.integer("threads", minimum=1, maximum=1024),
             return_outputs=fields.boolean("return_outputs"),
             warmup=fields.integer("warmup", maximum=100_000),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.core.counts import Counts
 from device_agent.monitor.tally import Tally
-from device_agent.processing.rows import fit_row
+from device_agent.processing.prepare import counted_row, prepare_row
 from device_agent.processing.scores import read_scores
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
 from device_agent.protocol.ids import Digest, ModelName
@@ -86,7 +86,8 @@ class LiveModel:
         """
         if len(self.variant.inputs) != 1:
             raise BadInput(f"{self.manifest.model} has {len(self.variant.inputs)} inputs, not 1")
-        fitted = fit_row(row, self.variant.inputs[0])
+        preprocessing = self.manifest.preprocessing
+        fitted = prepare_row(row, preprocessing, self.variant.inputs[0])
         started = time.perf_counter_ns()
         try:
             outputs = self._loaded.run([fitted])
@@ -95,7 +96,8 @@ class LiveModel:
             raise
         latency_us = (time.perf_counter_ns() - started) / 1000
         if self.inputs is not None:
-            self.inputs.observe(fitted)
+            # The reference profile is of rows as the application gives them.
+            self.inputs.observe(fitted if preprocessing is None else counted_row(row))
         scores = read_scores(outputs[self._scores_at])
         self.tally.observe(
             latency_us=latency_us,

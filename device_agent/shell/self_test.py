@@ -55,6 +55,7 @@ class SelfTest:
             golden=_golden_path(root, variant),
             parent_golden=_golden_path(root, parent) if parent is not None else None,
             scores=variant.scores,
+            preprocessing=manifest.preprocessing,
             threads=threads,
         )
         self._process = start_probe(spec, deadline_s=time.monotonic() + timeout_s)

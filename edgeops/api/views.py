@@ -71,6 +71,7 @@ def manifest(each: Manifest) -> Json:
         "waivers": [waiver.to_document() for waiver in each.waivers],
         "lineage": dict(each.lineage),
         "variants": variants,
+        "preprocessing": each.preprocessing and each.preprocessing.to_document(),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import click
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table, size
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import InvalidInput
+
+SHOWN_CHANNELS = 4
 
 
 @click.command()
@@ -38,6 +41,11 @@ from edgeops.domain.errors import InvalidInput
     "--calibration",
     type=click.Path(path_type=Path),
     help="Rows (.npz with x) that int8 takes the ranges of activations from.",
+)
+@click.option(
+    "--preprocessing",
+    type=click.Path(path_type=Path),
+    help="JSON file with scale, mean, std, shape, layout: done to each row, here and on devices.",
 )
 @click.option(
     "--trust-code", is_flag=True, help="Take a Keras model with Lambda layers or custom objects."
@@ -85,9 +93,12 @@ def package(
     a variant for each format that the profiles run; several files (.tflite, .onnx) become
     variants of one version. The same inputs give the same digest everywhere.
     """
+    from edgeops.packaging.preprocessing import read_preprocessing
     from edgeops.packaging.request import PackageRequest
     from edgeops.service.local import make_package
 
+    steps = given["preprocessing"]
+    preprocessing = read_preprocessing(steps) if steps is not None else None
     publishes = not given["no_publish"] and settings.hub_url() is not None
     number = given["number"]
     if number is None:
@@ -100,6 +111,7 @@ def package(
         golden=given["golden"],
         evaluation=given["evaluation"],
         calibration=given["calibration"],
+        preprocessing=preprocessing,
         recipes=given["recipes"],
         trust_code=given["trust_code"],
         cache=settings.home / "cache",
@@ -176,6 +188,9 @@ def show_model(settings: Settings, reference: str, output: str) -> None:
     say(f"published {ago(found['created_s'])} ago by {found['created_by']}")
     for waiver in found["waivers"]:
         say(f"waived: {waiver['gate']} ({waiver['reason']})")
+    preprocessing = found["manifest"].get("preprocessing")  # an older hub does not say
+    if preprocessing:
+        say(f"preprocessing: {_formula(preprocessing)}")
     rows = [
         (
             ", ".join(variant["profiles"]),
@@ -249,6 +264,23 @@ def _show_built(built: Any, folder: Path, output: str) -> None:
     ]
     show_table(("PROFILES", "RUNTIME", "SIZE", "CHUNKS", "GOLDEN ACCURACY"), rows)
     click.echo(f"{manifest.model}:{manifest.version} {built.digest}")
+
+
+def _formula(preprocessing: Mapping[str, Any]) -> str:
+    """Return what is done to a row, in one line."""
+
+    def short(numbers: Sequence[float]) -> str:
+        shown = [f"{each:g}" for each in numbers[:SHOWN_CHANNELS]]
+        more = len(numbers) - len(shown)
+        return ", ".join(shown) + (f", … ({more} more)" if more else "")
+
+    value = f"row * {preprocessing['scale']:g}"
+    if preprocessing["mean"]:
+        value += f" - [{short(preprocessing['mean'])}]"
+    if preprocessing["std"]:
+        value = f"({value}) / [{short(preprocessing['std'])}]"
+    shape = f", shape {list(preprocessing['shape'])}" if preprocessing["shape"] else ""
+    return f"{value}{shape}, {preprocessing['layout']}"
 
 
 def _waivers(gates: tuple[str, ...], reasons: tuple[str, ...]) -> tuple[Any, ...]:

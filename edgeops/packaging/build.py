@@ -19,7 +19,9 @@ from device_agent.protocol.manifest import (
     Manifest,
     Variant,
     Waiver,
+    is_older,
 )
+from device_agent.protocol.preprocessing import FIRST_AGENT
 from device_agent.runtimes.available import runtime_package
 from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput
 from edgeops.domain.profile import Profile
@@ -282,16 +284,20 @@ def _manifest(
     waivers: tuple[Waiver, ...],
     lineage: Mapping[str, str],
 ) -> Manifest:
+    min_agent = request.min_agent
+    if request.preprocessing is not None and is_older(min_agent, FIRST_AGENT):
+        min_agent = FIRST_AGENT
     is_judged = any(variant.golden_accuracy is not None for variant in variants)
     return Manifest(
         model=ModelName(request.name),
         version=request.version,
-        min_agent=request.min_agent,
+        min_agent=min_agent,
         labels=request.labels,
         variants=tuple(variants),
         min_accuracy=request.min_accuracy if is_judged else None,
         waivers=waivers,
         lineage=lineage,
+        preprocessing=request.preprocessing,
     )
 
 

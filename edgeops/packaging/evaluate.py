@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.processing.golden import GoldenRows, encode_golden
+from device_agent.processing.prepare import prepare_row
 from device_agent.processing.scores import read_scores
-from device_agent.protocol.errors import AgentError, ProtocolError
+from device_agent.protocol.errors import AgentError, BadInput, ProtocolError
 from device_agent.protocol.manifest import TensorSpec
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
@@ -75,12 +77,16 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One artifact to evaluate: the file alone in ``folder``, and how errors name it."""
+    """One artifact to evaluate: the file alone in ``folder``, and how errors name it.
+
+    ``preprocessing`` is what is done to each row first.
+    """
 
     name: str
     runtime: str
     artifact: Path
     folder: Path
+    preprocessing: Preprocessing | None = None
 
 
 def evaluate(
@@ -98,7 +104,8 @@ def evaluate(
         InvalidModel: it does not load, crashes, hangs, answers NaN, or answers the same rows
             differently the second time.
         InvalidGolden: the rows do not fit it, or have classes that it does not know.
-        InvalidInput: there is no output of that name.
+        InvalidInput: there is no output of that name, or what preprocessing makes is no input
+            of the model.
     """
     described = _describe(trial)
     chosen = choose_scores(described.outputs, scores)
@@ -184,7 +191,23 @@ def _describe(trial: Trial) -> ProbeReport:
     if len(described.inputs) != 1:
         names = ", ".join(spec.name for spec in described.inputs)
         raise InvalidModel(f"{trial.name} has {len(described.inputs)} inputs ({names}), not one")
+    _check_preprocessing(trial, described.inputs[0])
     return described
+
+
+def _check_preprocessing(trial: Trial, spec: TensorSpec) -> None:
+    """Try a row of zeros: without golden rows nothing else would before the device does."""
+    preprocessing = trial.preprocessing
+    if preprocessing is None:
+        return
+    shape = preprocessing.shape or tuple(max(1, size) for size in spec.shape)
+    try:
+        prepare_row(np.zeros(shape, np.float32), preprocessing, spec)
+    except BadInput as error:
+        raise InvalidInput(
+            f"what preprocessing makes is no input of {trial.name}: {error}",
+            next_step="its shape must have as many elements as the input, which must be of floats",
+        ) from error
 
 
 def _row_bytes(rows: LabelledRows, model: ProbeReport) -> int:
@@ -230,6 +253,7 @@ def _probe(
         artifact=str(trial.artifact),
         golden=str(path) if golden is not None else None,
         scores=scores,
+        preprocessing=trial.preprocessing,
         return_outputs=return_outputs,
         warmup=0 if return_outputs else 3,
         repeats=1 if return_outputs else 30,

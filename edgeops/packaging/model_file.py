@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agent.protocol.ids import Digest, digest_of
+from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.packaging.evaluate import Trial
 from edgeops.packaging.variants import FORMAT_OF_RUNTIME
 
@@ -30,6 +31,7 @@ class ModelFile:
             that model itself.
         tools: versions of the packages that made it, by name.
         calibration: digest of the rows that its ranges were taken from, None without.
+        preprocessing: what is done to each row first, also for its float model.
     """
 
     name: str
@@ -40,6 +42,7 @@ class ModelFile:
     float_data: bytes | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     calibration: Digest | None = None
+    preprocessing: Preprocessing | None = None
 
     @property
     def lineage(self) -> dict[str, str]:
@@ -66,4 +69,10 @@ def on_trial(file: ModelFile, data: bytes | None = None) -> Iterator[Trial]:
         folder = Path(name)
         artifact = folder / f"model.{FORMAT_OF_RUNTIME[file.runtime]}"
         artifact.write_bytes(file.data if data is None else data)
-        yield Trial(name=file.name, runtime=file.runtime, artifact=artifact, folder=folder)
+        yield Trial(
+            name=file.name,
+            runtime=file.runtime,
+            artifact=artifact,
+            folder=folder,
+            preprocessing=file.preprocessing,
+        )

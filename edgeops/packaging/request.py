@@ -13,7 +13,9 @@ from device_agent.protocol.chunks import (
     MIN_CHUNK_BYTES,
 )
 from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_version_key
+from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
 from edgeops.packaging.evidence import MAX_DROP, QUALITY_GATE
@@ -41,6 +43,8 @@ class PackageRequest:
         evaluation: ``.npz`` with labelled rows that nothing was trained or calibrated on: gives
             evidence and the reference profile.
         calibration: ``.npz`` with rows ``x`` that quantization takes its ranges from.
+        preprocessing: what evaluation and device do to each row first, or None. Golden,
+            evaluation and calibration rows are then as the application gives them.
         recipes: how artifacts are made: a precision (``int8``) for every format, or names of
             recipes, one for each format; empty packages files as they are.
         trust_code: take models that hold code (Lambda layers, custom objects).
@@ -54,7 +58,8 @@ class PackageRequest:
         budget: what the model may cost on a device; None takes the strictest budget of the
             profiles that share an artifact.
         lineage: where the model comes from (``data``, ``code``, ``run``, ``parent``, …).
-        min_agent: oldest agent that may run it.
+        min_agent: oldest agent that may run it; with preprocessing at least the first that
+            applies it.
         scores: output that holds the scores; None finds it.
         tolerance: largest absolute difference to the golden answers that a device may show;
             None chooses by the outputs (see ``evaluate``).
@@ -67,6 +72,7 @@ class PackageRequest:
     golden: Path | None = None
     evaluation: Path | None = None
     calibration: Path | None = None
+    preprocessing: Preprocessing | None = None
     recipes: tuple[str, ...] = ()
     trust_code: bool = False
     cache: Path | None = None
@@ -111,6 +117,9 @@ def check_request(request: PackageRequest) -> None:
         if key.startswith(RESERVED_LINEAGE):
             raise InvalidInput(f"lineage {key[:40]!r} is filled in by the packager itself")
     try:
+        if request.preprocessing is not None:
+            document = request.preprocessing.to_document()
+            Preprocessing.from_fields(Fields(document, "preprocessing"))
         agent_version_key(request.min_agent)
     except ProtocolError as error:
         raise InvalidInput(str(error)) from error

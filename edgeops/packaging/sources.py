@@ -7,11 +7,17 @@ converted to every format that the profiles run; so one source becomes several v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
+
+from device_agent.processing.prepare import prepare_rows
+from device_agent.protocol.errors import BadInput
 from device_agent.protocol.manifest import RUNTIME_OF_FORMAT
-from edgeops.domain.errors import InvalidInput, InvalidModel
+from device_agent.protocol.preprocessing import Preprocessing
+from edgeops.domain.errors import InvalidGolden, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
 from edgeops.packaging.convert import Converted, convert
 from edgeops.packaging.convert.source import Source, read_source
@@ -26,9 +32,10 @@ FLOAT = "float32"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Workshop:
-    """What every conversion of one package shares."""
+    """What every conversion of one package shares; ``calibration`` rows are not prepared yet."""
 
     calibration: LabelledRows | None
+    preprocessing: Preprocessing | None
     cache: Path | None
     trust_code: bool
     progress: Callable[[str], None]
@@ -44,11 +51,19 @@ class Workshop:
         return convert(
             source.path,
             recipe,
-            calibration=None if self.calibration is None else self.calibration.x,
+            calibration=self._prepared(),
             cache=self.cache,
             trust_code=self.trust_code,
             progress=self.progress,
         )
+
+    def _prepared(self) -> NDArray[Any] | None:
+        if self.calibration is None:
+            return None
+        try:
+            return prepare_rows(self.calibration.x, self.preprocessing)
+        except BadInput as error:
+            raise InvalidGolden(f"calibration rows do not fit preprocessing: {error}") from error
 
 
 def read_models(
@@ -72,6 +87,7 @@ def read_models(
     """
     workshop = Workshop(
         calibration=calibration,
+        preprocessing=request.preprocessing,
         cache=request.cache,
         trust_code=request.trust_code,
         progress=progress,
@@ -80,6 +96,7 @@ def read_models(
     for path in request.models:
         source = read_source(path, trust_code=request.trust_code)
         for file in _artifacts(source, request.recipes, profiles, workshop):
+            file = replace(file, preprocessing=request.preprocessing)
             other = files.setdefault(file.runtime, file)
             if other.data != file.data:
                 raise InvalidModel(

@@ -4,7 +4,8 @@
 
     python train.py REQUEST.json OUT
 
-``REQUEST.json`` holds ``id``, ``model``, ``seed``, ``labels``, ``parent`` (``version``, and
+``REQUEST.json`` holds ``id``, ``model``, ``seed``, ``labels``, ``preprocessing`` (what the package
+does to each row before the model sees it, or null), ``parent`` (``version``, and
 ``files``: format → path of its artifact, or null) and ``data.train``: paths of ``.npz`` files
 with rows ``x`` as applications give them and classes ``y``. ``OUT`` is an empty folder. The
 script writes there ``model.keras``, ``model.h5``, a SavedModel folder ``model``, or
@@ -21,6 +22,7 @@ from pathlib import Path
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
+from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.retraining.errors import TrainingFailed
 
 MODELS = ("model.keras", "model.h5", "model", "model.onnx", "model.tflite")
@@ -39,6 +41,7 @@ class TrainingTask:
         model: name of the model.
         seed: for everything random.
         labels: names of the classes, in the order of the scores.
+        preprocessing: what is done to each row before the model sees it, None for nothing.
         parent: number of the version that serves.
         parent_files: format → path of an artifact of the parent.
         train: paths of ``.npz`` files with rows and classes.
@@ -51,6 +54,7 @@ class TrainingTask:
     parent: int
     parent_files: Mapping[str, str]
     train: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
 
     def to_bytes(self) -> bytes:
         """Return the JSON form, ``REQUEST.json``."""
@@ -61,6 +65,7 @@ class TrainingTask:
                 "model": self.model,
                 "seed": self.seed,
                 "labels": list(self.labels),
+                "preprocessing": (self.preprocessing.to_document() if self.preprocessing else None),
                 "parent": {"version": self.parent, "files": dict(self.parent_files)},
                 "data": {"train": list(self.train)},
             }

@@ -14,7 +14,7 @@ from edgeops.service import packages
 from edgeops.service.context import Context
 from edgeops.store.database import Work
 
-PARENT, ALARM, RETRAINING = "parent", "alarm", "retrain"
+PARENT, ALARM, RETRAINING = "parent", "alarm", "retraining"
 """Keys of a lineage that name something that this hub knows."""
 MAX_ANCESTORS = 64
 

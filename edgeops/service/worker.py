@@ -201,6 +201,7 @@ class _Job:
             model=self._asked["model"],
             seed=self._options.seed,
             labels=self._parent.labels,
+            preprocessing=self._parent.preprocessing,
             parent=self._asked["parent"],
             parent_files=files,
             train=tuple(str(path) for path in train),
@@ -224,6 +225,7 @@ class _Job:
             cache=self._options.cache,
             min_accuracy=MIN_ACCURACY if parent.min_accuracy is None else parent.min_accuracy,
             labels=parent.labels,
+            preprocessing=parent.preprocessing,
             chunk_bytes=parent.variants[0].artifact.ref.chunk_bytes,
             lineage=self._lineage(),
             max_drop=max(drops, default=MAX_DROP),
@@ -259,13 +261,19 @@ class _Job:
             if champion is None:
                 continue
             data = self._hub.get_blob(champion.artifact.ref.digest)
-            before = _classes(champion, data, rows)
-            after = _classes(variant, package.blobs[variant.artifact.ref.digest], rows)
+            own = package.blobs[variant.artifact.ref.digest]
+            before = _classes(self._parent, champion, data, rows)
+            after = _classes(package.manifest, variant, own, rows)
             made.append(contest(name, variant.runtime, rows.y, before, after))
         return made
 
 
-def _classes(variant: Variant, data: bytes, rows: LabelledRows) -> Any:
-    file = ModelFile(name=f"{variant.runtime} model", data=data, runtime=variant.runtime)
+def _classes(manifest: Manifest, variant: Variant, data: bytes, rows: LabelledRows) -> Any:
+    file = ModelFile(
+        name=f"{manifest.model}:{manifest.version}",
+        data=data,
+        runtime=variant.runtime,
+        preprocessing=manifest.preprocessing,
+    )
     with on_trial(file) as trial:
         return predict(trial, rows, scores=variant.scores).classes

@@ -32,6 +32,7 @@ from device_agent.protocol.ids import DeviceId, Digest, digest_of, shard_of
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
 from device_agent.protocol.orders import Ack, Command, Desired, Epoch
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reference import ReferenceProfile
 from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
@@ -81,6 +82,10 @@ KINDS: Mapping[str, tuple[Read, Write]] = {
     "manifest": (lambda document: Manifest.from_bytes(codec.encode(document)), _reread),
     "signature": (lambda document: Signature.from_fields(Fields(document, "")), _rewritten),
     "evidence": (lambda document: Evidence.from_fields(Fields(document, "")), _rewritten),
+    "preprocessing": (
+        lambda document: Preprocessing.from_fields(Fields(document, "")),
+        _rewritten,
+    ),
     "reference": (lambda document: ReferenceProfile.from_bytes(codec.encode(document)), _reread),
     "golden": (
         lambda document: decode_golden(codec.encode(document)),

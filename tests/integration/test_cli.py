@@ -629,6 +629,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Home:
     save_golden(folder / "golden.npz", rows, labels)
     save_golden(folder / "wrong.npz", rows, (labels + 1) % 4)
     save_golden(folder / "shape.npz", np.zeros((4, 9), np.float32), labels[:4])
+    (folder / "half.json").write_text('{"scale": 0.5, "std": [2, 4, 2, 4], "shape": [4]}')
+    (folder / "misspelt.json").write_text('{"scales": 0.5}')
+    (folder / "nan.json").write_text('{"scale": NaN}')
     (folder / "cut.npz").write_bytes((folder / "golden.npz").read_bytes()[:60])
     return home
 
@@ -662,6 +665,10 @@ def packaging(name: str, *more: str) -> tuple[str, ...]:
         packaging("good.onnx", "--chunk-size", "1"),
         packaging("good.onnx", "--lineage", "nonsense"),
         packaging("good.onnx", "--labels", "a,b"),
+        packaging("good.onnx", "--preprocessing", "missing.json"),
+        packaging("good.onnx", "--preprocessing", "misspelt.json"),
+        packaging("good.onnx", "--preprocessing", "nan.json"),
+        packaging("good.onnx", "--preprocessing", "golden.npz"),
         packaging("good.onnx", "--keys", "no/such/folder"),
     ],
     ids=lambda arguments: " ".join(arguments[1:]),
@@ -688,6 +695,24 @@ def test_a_model_that_misses_its_gate_is_exit_code_3_and_a_waiver_with_a_reason_
     (waiver,) = json.loads(waived.out)["waivers"]
     assert waiver["gate"] == "golden"
     assert waiver["reason"].startswith("labels are shifted")
+
+
+def test_preprocessing_is_packaged_published_and_shown_in_one_line(
+    bench: Home, there: Home
+) -> None:
+    done = there.run(
+        "package",
+        *(bench.path.parent / "good.onnx", "--name", "scaled", "--profile", PROFILE),
+        *("--preprocessing", bench.path.parent / "half.json"),
+    )
+    assert done.code == 0, done.err
+    shown = there.run("models", "show", "scaled:1")
+    line = "preprocessing: (row * 0.5) / [2, 4, 2, 4], shape [4], as-is"
+    assert line in (shown.out + shown.err).splitlines()
+    manifest = json.loads(there.run("models", "show", "scaled:1", "-o", "json").out)["manifest"]
+    assert (manifest["min_agent"], manifest["preprocessing"]["scale"]) == ("0.2.0", 0.5)
+    plain = there.run("models", "show", "kws:1")
+    assert "preprocessing" not in plain.out + plain.err
 
 
 def test_a_good_model_is_packaged_and_published_to_a_hub(bench: Home, there: Home) -> None:

@@ -75,7 +75,7 @@ def test_lineage_follows_parents_to_the_root_and_names_alarm_evidence_and_rollou
     fleet.stream(14, shift={2: 2.0})
     hub.publish(2, lineage={"parent": "kws:1", "code": "3f2a"})
     waiver = Waiver(gate="golden", reason="labels are [late]")
-    made = {"parent": "kws:2", "alarm": "a1", "retrain": "t7", "data": "yard [2026]"}
+    made = {"parent": "kws:2", "alarm": "a1", "retraining": "t7", "data": "yard [2026]"}
     hub.publish(3, lineage=made, waivers=(waiver,))
     packages.move_alias(hub.context, "ana", "kws", "production", 3, None)
     rollout = hub.run_out(hub.roll_out(3, selector="site=yard").id, fleet.devices)

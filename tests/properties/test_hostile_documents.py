@@ -21,6 +21,7 @@ from device_agent.protocol.ids import digest_of
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
 from device_agent.protocol.orders import Ack, Command, Desired, Epoch
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
 from device_agent.protocol.topics import parse_down, parse_up
@@ -71,6 +72,13 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]] = {
 
 FILES: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
     "manifest": (valid.manifest().to_bytes(), Manifest.from_bytes),
+    "manifest with preprocessing": (
+        valid.manifest(
+            min_agent="0.2.0",
+            preprocessing=Preprocessing(scale=0.5, mean=(1.0,), std=(2.0, 4.0), shape=(2, 2)),
+        ).to_bytes(),
+        Manifest.from_bytes,
+    ),
     "root": (ROOT.to_bytes(), Root.from_bytes),
     "enrolment": (ENROLMENT.to_bytes(), Enrolment.from_bytes),
     "pinned root": (ENROLMENT.root, lambda data: pinned_root(data, verify_ed25519)),
