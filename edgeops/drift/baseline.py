@@ -8,6 +8,7 @@ shows first.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from device_agent.protocol.reference import ReferenceProfile
 CLASSES = "predicted class"
 CONFIDENCE = "confidence"
 COARSE_CONFIDENCE_BINS = 8
+CACHED_PLANS = 64
+CACHED_FEATURES = CACHED_PLANS * 256
+"""What every window of a plan needs again and again, and is the same."""
 
 Counts = NDArray[np.float64]
 
@@ -72,10 +76,9 @@ def counts_of(baseline: Baseline, window: Window) -> tuple[Counts, ...]:
     Raises:
         ProtocolError: the window was counted by another plan.
     """
-    if window.plan != baseline.plan.schema:
-        raise ProtocolError(
-            f"counted by plan {window.plan or 'none'}, the package has {baseline.plan.schema}"
-        )
+    schema = _schema(baseline.plan)
+    if window.plan != schema:
+        raise ProtocolError(f"counted by plan {window.plan or 'none'}, the package has {schema}")
     inputs = baseline.plan.parted(window.inputs)
     features = baseline.plan.features
     known = len(baseline.counts[-2]) - 1
@@ -97,12 +100,22 @@ def _in_order(feature: FeaturePlan, counts: tuple[int, ...]) -> Counts:
 
     Below the edges, steps with the atoms among them, above, and missing at the end.
     """
+    return _array(tuple(counts[index] for index in _order(feature)))
+
+
+@lru_cache(maxsize=CACHED_FEATURES)
+def _order(feature: FeaturePlan) -> tuple[int, ...]:
     atoms, steps = len(feature.atoms), max(0, len(feature.edges) - 1)
     middles = [(a + b) / 2 for a, b in zip(feature.edges, feature.edges[1:], strict=False)]
     values = [*feature.atoms, *middles]
     inner = sorted(range(atoms + steps), key=lambda index: values[index])
     below, above, missing = range(atoms + steps, atoms + steps + 3)
-    return _array(tuple(counts[index] for index in (below, *inner, above, missing)))
+    return (below, *inner, above, missing)
+
+
+@lru_cache(maxsize=CACHED_PLANS)
+def _schema(plan: SketchPlan) -> str:
+    return plan.schema
 
 
 def _array(counts: tuple[int, ...]) -> Counts:

@@ -276,19 +276,27 @@ def _seen_in_windows(
     digests = {each.number: each.digest for each in found.versions}
     ends = [window.ended_s for _, window in found.windows]
     lines = _Lines(width_s=max(1.0, (max(ends) - min(ends)) / BUCKETS) if ends else 1.0)
+    known: dict[tuple[DeviceId, int], Watching | None] = {}
     for name, window in found.windows:
         if digests.get(window.version) != window.digest:
             continue  # of a package that this hub does not know
-        device = found.devices.get(name)
-        variant = variant_on(manifests[window.version], device) if device else None
-        has_reference = variant is not None and variant.reference is not None
-        held = watching_of(context, variant) if variant and has_reference else None
-        lines.add(name, found.cohort(name), window, held)
+        key = (name, window.version)
+        if key not in known:
+            known[key] = _held(context, manifests[window.version], found.devices.get(name))
+        lines.add(name, found.cohort(name), window, known[key])
     drift = tuple(
         Series(device=name, cohort=found.cohort(name), number=number, points=tuple(points))
         for (name, number), points in sorted(lines.points.items())
     )
     return drift, _labelled(lines.buckets), _estimated(lines.buckets)
+
+
+def _held(context: Context, manifest: Manifest, device: Device | None) -> Watching | None:
+    """Return what a device's windows are held against, None if there is nothing."""
+    variant = variant_on(manifest, device) if device else None
+    if variant is None or variant.reference is None:
+        return None
+    return watching_of(context, variant)
 
 
 def _labelled(buckets: Mapping[tuple[str, int], _Bucket]) -> tuple[AccuracySeries, ...]:

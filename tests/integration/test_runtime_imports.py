@@ -81,3 +81,12 @@ def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
     )
     assert said == "(1, 4)"
     assert [str(path) for path in home.rglob("*")] == []
+
+
+def test_the_hub_gathers_facts_of_a_report_without_what_draws_it() -> None:
+    said = run(
+        "import sys\n"
+        "import edgeops.api.app, edgeops.cli.main\n"
+        "print(sorted({'matplotlib', 'jinja2'} & set(sys.modules)))"
+    )
+    assert said == "[]"
