@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import signal
 import tempfile
@@ -32,6 +33,14 @@ def _stop(*_: object) -> None:
 @click.option(
     "--seed", default=0, show_default=True, help="Draws the data; same seed, same models."
 )
+@click.option("--quick", is_flag=True, help="Train without TensorFlow; about half the time.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("edgeops-demo.html"),
+    show_default=True,
+    help="Where to write the report.",
+)
 @click.option("--keep", is_flag=True, help="Keep the folder of the run.")
 @click.option("--broker", help="Use this MQTT broker: mqtt://[user:password@]host.")
 @click.option(
@@ -42,15 +51,29 @@ def _stop(*_: object) -> None:
     help="Which broker to manage.",
 )
 @errors_shown
-def demo(devices: int, seed: int, keep: bool, broker: str | None, broker_kind: str) -> None:
-    """Bring a model to a small fleet, step by step, by public commands.
+def demo(
+    devices: int,
+    seed: int,
+    quick: bool,
+    report: Path,
+    keep: bool,
+    broker: str | None,
+    broker_kind: str,
+) -> None:
+    """Close the loop in a small fleet, step by step, by public commands.
 
-    Trains three versions of a reader of handwritten digits, starts a hub and devices as real
-    processes, rolls out, cuts power, stops a broken version at its canary, kills hub and
-    broker. Every command is printed as it runs. Takes about two minutes.
+    Trains a reader of handwritten digits, quantizes it with evidence, starts a hub and devices as
+    real processes, rolls out, shifts half of the cameras, waits for the alarms, retrains, rolls
+    out again, stops a broken version at its canary; power, hub and broker are cut on the way.
+    Every command is printed as it runs. Ends with a report.
     """
     from edgeops.demo.processes import Processes
-    from edgeops.demo.run import Demo, DemoOptions
+    from edgeops.demo.run import Demo
+    from edgeops.demo.stage import DemoOptions
+
+    if not quick and importlib.util.find_spec("tensorflow") is None:
+        say("TensorFlow is not installed (pip install 'edgeops[tensorflow]'): running --quick")
+        quick = True
 
     folder = Path(tempfile.mkdtemp(prefix="edgeops-demo-"))
     started_s = time.monotonic()
@@ -60,6 +83,8 @@ def demo(devices: int, seed: int, keep: bool, broker: str | None, broker_kind: s
         with Processes(folder / "logs") as processes:
             options = DemoOptions(
                 folder=folder,
+                report=report.absolute(),
+                quick=quick,
                 devices=devices,
                 seed=seed,
                 broker=broker,

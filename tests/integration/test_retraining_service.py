@@ -48,7 +48,9 @@ def send(hub: HubHarness, device: FakeDevice, count: int, **more: object) -> Non
         hub.take(device.numbered("sample", made(RNG.normal(size=4), **more)))
 
 
-def alarm(hub: HubHarness, kind: AlarmKind, *devices: FakeDevice) -> Alarm:
+def alarm(
+    hub: HubHarness, kind: AlarmKind, *devices: FakeDevice, since_s: float = START_S - 60
+) -> Alarm:
     with hub.context.database.begin() as work:
         opened = Alarm(
             id=work.drift.next_alarm_id(),
@@ -56,7 +58,7 @@ def alarm(hub: HubHarness, kind: AlarmKind, *devices: FakeDevice) -> Alarm:
             number=1,
             kind=kind,
             opened_s=START_S,
-            since_s=START_S - 60,
+            since_s=since_s,
             devices={DeviceId(device.id): 9.0 for device in devices},
         )
         work.drift.put_alarm(opened)
@@ -114,7 +116,7 @@ def test_harm_asks_for_a_retraining_and_drift_alone_does_not(hub: HubHarness) ->
     good, bad = hub.online("cam-1", "cam-2")
     retraining.set_policy(hub.context, "ana", POLICY)
     send(hub, good, 60)
-    send(hub, bad, 60)
+    send(hub, bad, 160)
     alarm(hub, AlarmKind.DRIFT, bad)
     retraining.tick(hub.context)
     assert retraining.listed(hub.context) == ()
@@ -136,7 +138,7 @@ def test_too_few_samples_wait_without_a_request(hub: HubHarness) -> None:
     assert retraining.listed(hub.context) == ()
     with pytest.raises(InvalidInput, match="5 labelled samples"):
         retraining.request(hub.context, "ana", MODEL)
-    send(hub, cam, 60)
+    send(hub, cam, 160)
     retraining.tick(hub.context)
     assert len(retraining.listed(hub.context)) == 1
 
@@ -146,14 +148,26 @@ def test_unseen_rows_are_drifted_ones_and_never_trained_on(hub: HubHarness) -> N
     retraining.set_policy(hub.context, "ana", POLICY)
     send(hub, good, 60)
     send(hub, bad, 40, at_s=START_S - 3600)
-    send(hub, bad, 60)
+    send(hub, bad, 160)
     harm = alarm(hub, AlarmKind.HARM, bad)
     asked = retraining.request(hub.context, "ana", MODEL, harm.id)
     trained, unseen = (rows_of(hub, reference).x for reference in (asked.train[-1], asked.drifted))
     assert not any(is_unseen(row) for row in trained)
     assert all(is_unseen(row) for row in unseen)
-    assert len(unseen) < 40
-    assert len(trained) + len(unseen) < 160
+    assert 30 <= len(unseen) < 80
+    assert len(trained) + len(unseen) < 260
+
+
+def test_harm_that_late_labels_show_counts_rows_since_the_drift_began(hub: HubHarness) -> None:
+    (bad,) = hub.online("cam-1")
+    retraining.set_policy(hub.context, "ana", POLICY)
+    send(hub, bad, 160, at_s=START_S - 600)
+    late = alarm(hub, AlarmKind.HARM, bad)
+    with pytest.raises(InvalidInput, match="0 held out"):
+        retraining.request(hub.context, "ana", MODEL, late.id)
+    alarm(hub, AlarmKind.DRIFT, bad, since_s=START_S - 700)
+    asked = retraining.request(hub.context, "ana", MODEL, late.id)
+    assert data.show(hub.context, asked.drifted).rows >= 30
 
 
 def rows_of(hub: HubHarness, reference: str) -> Rows:
@@ -180,7 +194,7 @@ def test_every_state_can_be_left_and_final_ones_cannot() -> None:
 def test_a_retraining_that_has_ended_moves_no_more(hub: HubHarness) -> None:
     (cam,) = hub.online("cam-1")
     retraining.set_policy(hub.context, "ana", POLICY)
-    send(hub, cam, 60)
+    send(hub, cam, 160)
     asked = retraining.request(hub.context, "ana", MODEL)
     won = contest("drifted", "litert", *(np.ones(50, np.int64) for _ in range(3)))
     retraining.move(hub.context, "bo", asked.id, Step.CLAIM)
