@@ -20,7 +20,7 @@ from device_agent.serving.prediction import Prediction
 from edgeops.demo.digits import SHIFT, Floats, Ints
 
 MOST_UNLABELLED = 5000
-MOST_SAMPLES_PER_HOUR = 2000
+MOST_SAMPLES_PER_HOUR = 4000
 
 
 class Camera:
