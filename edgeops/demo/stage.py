@@ -19,7 +19,7 @@ from edgeops.domain.errors import EdgeopsError
 
 MODEL = "digits"
 PROFILES = ("raspberry-pi-5", "raspberry-pi-zero-2w")
-BANDWIDTH = "16k"
+BANDWIDTH = "32k"
 WAIT_S = 90.0
 T = TypeVar("T")
 
@@ -153,18 +153,18 @@ class Stage:
         self.wait("the hub works", self.hub_works)
 
     def start_device(self, name: str) -> None:
-        """Start a device's application; its owner lets every second row out."""
+        """Start a device's application; its owner lets three rows of ten out."""
         shift = self.path("shifted" if name in self.shifted else "never")
         command = (
             *(sys.executable, "-m", "edgeops.demo.device", "--state", str(self.path(name))),
             *("--enrolment", str(self.path(f"{name}.json")), "--rows", str(self.path("rows.npz"))),
             *("--shifted-when", str(shift), "--labels-when", str(self.path("labelled"))),
-            *("--samples", "0.5", "--seed", str(self.options.seed + self.names.index(name))),
+            *("--samples", "0.3", "--seed", str(self.options.seed + self.names.index(name))),
         )
         self.processes.start(name, command, self.environment)
         self.say(
             f"$ python -m edgeops.demo.device --state {name} --enrolment {name}.json "
-            "--samples 0.5 … &"
+            "--samples 0.3 … &"
         )
 
     def kill_broker(self) -> None:
@@ -205,7 +205,7 @@ class Stage:
         """Return the canary's name when it is in the middle of fetching its artifact."""
         canary = str(self.client().rollout(rollout)["members"][0]["device"])
         have, total = self.chunks_of(canary)
-        return canary if total and total // 4 <= have < total * 3 // 4 else None
+        return canary if total and total // 4 <= have < total else None
 
     def chunks_of(self, name: str) -> tuple[int, int]:
         """Return what a device's bitmaps vouch for: chunks there, and chunks in all."""

@@ -152,7 +152,7 @@ def _retraining(each: Retraining) -> RetrainFacts:
             )
             for contest in each.contests
         ),
-        data=(*each.train, each.evaluation, each.drifted),
+        data=each.train,
     )
 
 
