@@ -343,7 +343,7 @@ class FakeDevice:
     def numbered(
         self,
         kind: str,
-        body: Event | Sample | tuple[Window, ...],
+        body: Event | tuple[Window | Sample, ...],
         sequence: int | None = None,
         oldest: int = 1,
     ) -> tuple[str, bytes]:

@@ -27,6 +27,7 @@ from device_agent.protocol.samples import Sample
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, MAX_CLASSES
 
 MAX_WINDOWS = 32
+MAX_SAMPLES = 256
 MAX_INPUT_COUNTS = MAX_ELEMENTS * (MAX_EDGES + MAX_ATOMS + SPECIAL_BINS)
 
 
@@ -163,14 +164,26 @@ class Numbered:
 
     ``oldest`` is the lowest number that the device still holds: what is below was acknowledged,
     even if the hub (restored from a copy) does not remember. ``body`` is an ``Event`` (topic
-    ``event``), windows (topic ``telemetry``) or a ``Sample`` (topic ``sample``).
+    ``event``), windows (topic ``telemetry``) or samples (topic ``sample``).
     """
 
     device: DeviceId
     stream: str
     sequence: int
     oldest: int
-    body: Event | Sample | tuple[Window, ...]
+    body: Event | tuple[Window | Sample, ...]
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows in it."""
+        several = () if isinstance(self.body, Event) else self.body
+        return tuple(each for each in several if isinstance(each, Window))
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples in it."""
+        several = () if isinstance(self.body, Event) else self.body
+        return tuple(each for each in several if isinstance(each, Sample))
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -183,20 +196,19 @@ class Numbered:
         }
         if isinstance(self.body, Event):
             return {**head, "event": self.body.to_document()}
-        if isinstance(self.body, Sample):
-            return {**head, "sample": self.body.to_document()}
-        return {**head, "windows": [window.to_document() for window in self.body]}
+        name = "samples" if self.samples else "windows"
+        return {**head, name: [each.to_document() for each in self.body]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], kind: str) -> Numbered:
         """Read the JSON form of ``kind`` "event", "telemetry" or "sample"."""
         fields = Fields(document, kind)
         fields.check_schema()
-        body: Event | Sample | tuple[Window, ...]
+        body: Event | tuple[Window | Sample, ...]
         if kind == "event":
             body = Event.from_fields(fields.fields("event"))
         elif kind == "sample":
-            body = Sample.from_fields(fields.fields("sample"))
+            body = fields.list_of("samples", Sample.from_fields, max_items=MAX_SAMPLES)
         else:
             body = fields.list_of("windows", Window.from_fields, max_items=MAX_WINDOWS)
         return cls(

@@ -309,8 +309,7 @@ class AgentLoop:
             self._link.publish(topic, payload)
 
     def _keep_samples(self, *, everything: bool = False) -> None:
-        for sample in self.samples.take(everything=everything):
-            self._reporter.sample_chosen(sample)
+        self._reporter.samples_chosen(self.samples.take(everything=everything))
 
     def _close_windows(self) -> None:
         for name, live in self.live.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from device_agent.core.counts import Counts
@@ -14,7 +14,7 @@ from device_agent.protocol import topics
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError, StorageFailed
 from device_agent.protocol.ids import DeviceId, ModelName
-from device_agent.protocol.items import Event, Window
+from device_agent.protocol.items import MAX_SAMPLES, Event, Window
 from device_agent.protocol.reports import (
     Reported,
     ReportedDeployment,
@@ -26,6 +26,9 @@ from device_agent.shell.live import LiveModel
 from device_agent.shell.outbox import Item, Outbox
 
 logger = logging.getLogger(__name__)
+
+MAX_BATCH_BYTES = 56 * 1024
+"""Bytes of samples in one item, so that with its head it stays below 60 KiB."""
 
 
 class Reporter:
@@ -73,9 +76,19 @@ class Reporter:
             window = replace(window, plan=plan, input_rows=rows, inputs=inputs)
         self._put("telemetry", window.to_document())
 
-    def sample_chosen(self, sample: Sample) -> None:
-        """Keep a sample for the hub."""
-        self._put("sample", sample.to_document())
+    def samples_chosen(self, samples: Sequence[Sample]) -> None:
+        """Keep samples for the hub: as many in one item as a message holds."""
+        batch: list[dict[str, object]] = []
+        size_bytes = 0
+        for document in (sample.to_document() for sample in samples):
+            needs = len(encode(document)) + 1
+            if batch and (size_bytes + needs > MAX_BATCH_BYTES or len(batch) == MAX_SAMPLES):
+                self._put("sample", {"samples": batch})
+                batch, size_bytes = [], 0
+            batch.append(document)
+            size_bytes += needs
+        if batch:
+            self._put("sample", {"samples": batch})
 
     def reported(
         self,
@@ -126,7 +139,9 @@ class Reporter:
         }
         if item.kind == "telemetry":
             return encode({**numbered, "windows": [body]})
-        return encode({**numbered, item.kind: body})
+        if item.kind == "sample":
+            return encode({**numbered, **body})
+        return encode({**numbered, "event": body})
 
     def _put(self, kind: str, document: Mapping[str, object]) -> None:
         try:

@@ -28,7 +28,7 @@ IN_FLIGHT = 8
 """Chunks that may be sent again because they were on their way when the power was cut."""
 PROBATION = ("--probation", "min_inferences=60", "--probation", "timeout_s=60")
 TRAINED = ("model.keras", "model.onnx", "model.tflite")
-MIN_SAMPLES = 1500
+MIN_SAMPLES = 2000
 QUANTIZED_DROP = "0.03"
 EVALUATION_DROP = "0.05"
 PREPROCESSING = {"scale": 1 / digits.PIXEL_MAX, "mean": [], "std": [], "shape": []}

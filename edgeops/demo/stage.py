@@ -153,18 +153,18 @@ class Stage:
         self.wait("the hub works", self.hub_works)
 
     def start_device(self, name: str) -> None:
-        """Start a device's application; its owner lets three rows of ten out."""
+        """Start a device's application; its owner lets every second row out."""
         shift = self.path("shifted" if name in self.shifted else "never")
         command = (
             *(sys.executable, "-m", "edgeops.demo.device", "--state", str(self.path(name))),
             *("--enrolment", str(self.path(f"{name}.json")), "--rows", str(self.path("rows.npz"))),
             *("--shifted-when", str(shift), "--labels-when", str(self.path("labelled"))),
-            *("--samples", "0.3", "--seed", str(self.options.seed + self.names.index(name))),
+            *("--samples", "0.5", "--seed", str(self.options.seed + self.names.index(name))),
         )
         self.processes.start(name, command, self.environment)
         self.say(
             f"$ python -m edgeops.demo.device --state {name} --enrolment {name}.json "
-            "--samples 0.3 … &"
+            "--samples 0.5 … &"
         )
 
     def kill_broker(self) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
-from device_agent.protocol.samples import Sample
 from edgeops.service import drift, rollouts
 from edgeops.service.context import Context
 
@@ -46,12 +45,11 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
         words: Counter[str] = Counter()
         if isinstance(numbered.body, Event):
             rollouts.device_event(context, work, name, numbered.body)
-        elif isinstance(numbered.body, Sample):
-            work.retraining.add_sample(name, numbered.stream, numbered.sequence, numbered.body)
-        else:
-            work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.body)
-            for window in numbered.body:
-                words[drift.observe(context, work, name, window)] += 1
+        if numbered.samples:
+            work.retraining.add_samples(name, numbered.stream, numbered.sequence, numbered.samples)
+        work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.windows)
+        for window in numbered.windows:
+            words[drift.observe(context, work, name, window)] += 1
     return Taken(ack=Ack(stream=numbered.stream, sequence=numbered.sequence), windows=words)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from device_agent.processing.golden import decode_golden
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import Digest, digest_of
@@ -24,7 +25,7 @@ from edgeops.domain.retraining import Contest
 from edgeops.packaging.build import build_package
 from edgeops.packaging.evaluate import predict
 from edgeops.packaging.evidence import MAX_DROP
-from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
+from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows, spread
 from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
 from edgeops.packaging.package import Package
 from edgeops.packaging.request import MIN_ACCURACY, PackageRequest
@@ -221,7 +222,7 @@ class _Job:
             name=str(parent.model),
             version=self._hub.next_number(str(parent.model)),
             profiles=tuple(profiles),
-            golden=held,
+            golden=self._golden(held),
             evaluation=held,
             calibration=self._calibration(train) if recipes else None,
             recipes=tuple(recipes),
@@ -233,6 +234,19 @@ class _Job:
             lineage=self._lineage(),
             max_drop=max(drops, default=MAX_DROP),
         )
+
+    def _golden(self, held: Path) -> Path:
+        """Return as many golden rows as devices got with the parent: all of them is a burden."""
+        kept = [each.golden for each in self._parent.variants if each.golden is not None]
+        if not kept:
+            return held
+        rows = decode_golden(self._hub.get_blob(kept[0].ref.digest)).count
+        chosen = read_golden_rows(held)
+        part = chosen.at(spread(len(chosen.x), rows))
+        path = self._folder / "golden.npz"
+        with path.open("wb") as file:
+            np.savez(file, x=part.x, y=_labels_of(part, EVALUATION))
+        return path
 
     def _lineage(self) -> dict[str, str]:
         asked = self._asked
@@ -255,8 +269,7 @@ class _Job:
         return path
 
     def _contests(self, name: str, rows: LabelledRows, package: Package) -> list[Contest]:
-        if rows.y is None:
-            raise InvalidInput(f"the {name} rows have no labels")
+        truth = _labels_of(rows, name)
         champions = {each.runtime: each for each in self._parent.variants}
         made = []
         for variant in package.manifest.variants:
@@ -267,8 +280,14 @@ class _Job:
             own = package.blobs[variant.artifact.ref.digest]
             before = _classes(self._parent, champion, data, rows)
             after = _classes(package.manifest, variant, own, rows)
-            made.append(contest(name, variant.runtime, rows.y, before, after))
+            made.append(contest(name, variant.runtime, truth, before, after))
         return made
+
+
+def _labels_of(rows: LabelledRows, name: str) -> Any:
+    if rows.y is None:
+        raise InvalidInput(f"the {name} rows have no labels")
+    return rows.y
 
 
 def _classes(manifest: Manifest, variant: Variant, data: bytes, rows: LabelledRows) -> Any:

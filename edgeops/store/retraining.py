@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,19 +24,24 @@ class RetrainingStore:
 
     # ---- samples
 
-    def add_sample(self, device: DeviceId, stream: str, sequence: int, sample: Sample) -> None:
-        """Store a device's sample."""
-        self._connection.execute(
-            sa.insert(samples).values(
-                device=device,
-                stream=stream,
-                sequence=sequence,
-                model=sample.model,
-                at_s=sample.at_s,
-                labelled=sample.label is not None,
-                document=sample.to_document(),
-            )
-        )
+    def add_samples(
+        self, device: DeviceId, stream: str, sequence: int, added: Sequence[Sample]
+    ) -> None:
+        """Store the samples of one message."""
+        rows = [
+            {
+                "device": device,
+                "stream": stream,
+                "sequence": sequence,
+                "part": part,
+                "model": sample.model,
+                "at_s": sample.at_s,
+                "labelled": sample.label is not None,
+                "document": sample.to_document(),
+            }
+            for part, sample in enumerate(added)
+        ]
+        self._connection.execute(sa.insert(samples), rows)
 
     def samples_of(
         self, model: ModelName, *, since_s: float = 0.0, limit: int
@@ -45,7 +50,7 @@ class RetrainingStore:
         query = sa.select(samples).where(
             samples.c.model == model, samples.c.labelled, samples.c.at_s >= since_s
         )
-        order = (samples.c.at_s.desc(), samples.c.device, samples.c.sequence)
+        order = (samples.c.at_s.desc(), samples.c.device, samples.c.sequence, samples.c.part)
         rows = self._connection.execute(query.order_by(*order).limit(limit)).all()
         return tuple(
             (DeviceId(row.device), Sample.from_fields(Fields(row.document, "sample")))

@@ -202,6 +202,7 @@ samples = sa.Table(
     sa.Column("device", sa.Text, primary_key=True),
     sa.Column("stream", sa.Text, primary_key=True),
     sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("at_s", sa.Double, nullable=False),
     sa.Column("labelled", sa.Boolean, nullable=False),

@@ -46,7 +46,7 @@ def good(hub: HubHarness, cam: FakeDevice, kind: str) -> tuple[str, bytes]:
         case "telemetry":
             return cam.numbered("telemetry", (window(),))
         case "sample":
-            return cam.numbered("sample", sample())
+            return cam.numbered("sample", (sample(),))
         case _:
             return cam.need(artifact(hub), (0, 3))
 

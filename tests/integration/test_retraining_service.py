@@ -45,7 +45,7 @@ def made(row: np.ndarray, **more: object) -> Sample:
 
 def send(hub: HubHarness, device: FakeDevice, count: int, **more: object) -> None:
     for _ in range(count):
-        hub.take(device.numbered("sample", made(RNG.normal(size=4), **more)))
+        hub.take(device.numbered("sample", (made(RNG.normal(size=4), **more),)))
 
 
 def alarm(
@@ -67,7 +67,7 @@ def alarm(
 
 def test_a_sample_is_taken_once_however_often_it_comes(hub: HubHarness) -> None:
     (cam,) = hub.online("cam-1")
-    message = cam.numbered("sample", made(np.ones(4)))
+    message = cam.numbered("sample", (made(np.ones(4)),))
     first, again = hub.take(message), hub.take(message)
     assert first == again
     assert data.samples(hub.context, MODEL).samples == 1

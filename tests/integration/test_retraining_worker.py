@@ -141,7 +141,7 @@ def prepare(scene: Scene) -> None:
     scene.harness.take(cam.birth())
     rows = mirrored(SPLIT.stream_x[SEEN])
     for row, label in zip(rows, SPLIT.stream_y[SEEN], strict=True):
-        scene.harness.take(cam.numbered("sample", sample_of(row, int(label))))
+        scene.harness.take(cam.numbered("sample", (sample_of(row, int(label)),)))
     with scene.harness.context.database.begin() as work_:
         work_.drift.put_alarm(
             Alarm(

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device_agent.monitor.samples import SampleDesk, SampleOptions
+from device_agent.protocol.codec import MAX_DOCUMENT_BYTES, decode
 from device_agent.protocol.errors import BadInput, ProtocolError
 from device_agent.protocol.fields import Fields
-from device_agent.protocol.ids import ModelName, digest_of
+from device_agent.protocol.ids import DeviceId, ModelName, digest_of
+from device_agent.protocol.items import Numbered
 from device_agent.protocol.samples import MAX_SAMPLE_BYTES, Sample
+from device_agent.shell.outbox import Outbox
+from device_agent.shell.reporter import Reporter
 
 ROW = np.arange(4, dtype=np.float32)
 
@@ -94,3 +99,18 @@ def test_a_sample_that_contradicts_itself_is_refused(field: str, value: object) 
     document = {**here.take(everything=True)[0].to_document(), field: value}
     with pytest.raises(ProtocolError):
         Sample.from_fields(Fields(document, "sample"))
+
+
+def test_samples_travel_many_in_one_item_that_is_small_enough(tmp_path: Path) -> None:
+    here = desk(most_per_hour=2000, most_waiting=2000)
+    for number in range(600):
+        offer(here, np.full(64, number, np.float32))
+    outbox = Outbox(tmp_path / "outbox.sqlite")
+    reporter = Reporter(DeviceId("cam-1"), outbox)
+    reporter.samples_chosen(here.take(everything=True))
+    sent = [payload for _, payload in reporter.due(0.0)]
+    outbox.close()
+    assert all(len(payload) <= MAX_DOCUMENT_BYTES for payload in sent)
+    read = [Numbered.from_document(decode(payload), "sample") for payload in sent]
+    assert sum(len(each.samples) for each in read) == 600
+    assert len(read) < 12

@@ -14,11 +14,12 @@ def upgrade() -> None:
         sa.Column("device", sa.Text, nullable=False),
         sa.Column("stream", sa.Text, nullable=False),
         sa.Column("sequence", sa.BigInteger, nullable=False, autoincrement=False),
+        sa.Column("part", sa.Integer, nullable=False, autoincrement=False),
         sa.Column("model", sa.Text, nullable=False),
         sa.Column("at_s", sa.Double, nullable=False),
         sa.Column("labelled", sa.Boolean, nullable=False),
         sa.Column("document", sa.JSON, nullable=False),
-        sa.PrimaryKeyConstraint("device", "stream", "sequence", name="pk_samples"),
+        sa.PrimaryKeyConstraint("device", "stream", "sequence", "part", name="pk_samples"),
     )
     op.create_index("ix_samples_model", "samples", ["model", "at_s"])
     op.create_table(
