@@ -10,7 +10,7 @@ CONSTRAINTS := constraints.txt
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.demo  ## Bring a model to a small fleet, step by step (about two minutes)
+demo: $(VENV)/.demo  ## Close the loop in a small fleet, step by step (about three minutes)
 	$(BIN)/edgeops demo $(ARGS)
 
 test: $(VENV)/.test  ## Run the checks, then the suite
@@ -39,7 +39,9 @@ $(VENV)/.broker: $(VENV)/.python scripts/fetch_mosquitto
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
-	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[demo]'
+	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[demo,tensorflow]' \
+	  || { echo 'TensorFlow cannot be had here: the demo will run without it (--quick)'; \
+	       $(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[demo]'; }
 	touch $@
 
 $(VENV)/.test: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
