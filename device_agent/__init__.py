@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from device_agent.monitor.samples import SampleOptions
     from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
     from device_agent.serving.api import Agent
     from device_agent.serving.prediction import Prediction
@@ -25,6 +26,7 @@ __all__ = [
     "InferenceFailed",
     "NoModel",
     "Prediction",
+    "SampleOptions",
     "__version__",
 ]
 
@@ -35,6 +37,7 @@ _PUBLIC = {
     "InferenceFailed": "device_agent.protocol.errors",
     "NoModel": "device_agent.protocol.errors",
     "Prediction": "device_agent.serving.prediction",
+    "SampleOptions": "device_agent.monitor.samples",
 }
 
 

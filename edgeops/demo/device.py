@@ -14,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from device_agent import Agent, AgentOptions, NoModel
-from device_agent.monitor.samples import SampleOptions
-from device_agent.serving.prediction import Prediction
+from device_agent import Agent, AgentOptions, NoModel, Prediction, SampleOptions
 from edgeops.demo.digits import SHIFT, Floats, Ints
 
 MOST_UNLABELLED = 5000
