@@ -1,13 +1,13 @@
-"""Make the committed TFLite twins of the demo's models: ``edgeops/demo/data/digits-v*.tflite``.
+"""Make the committed TFLite twins of the tests' models: ``tests/data/digits-v*.tflite``.
 
 Run it from the repository's root, in an environment of its own that has TensorFlow::
 
     python -m venv /tmp/tf && /tmp/tf/bin/pip install tensorflow scikit-learn
     PYTHONPATH=. /tmp/tf/bin/python scripts/make_digits_tflite.py
 
-The files are committed because TensorFlow weighs more than a gigabyte: whoever runs ``edgeops
-demo`` needs only the small LiteRT runtime. They are trained on the 900 rows that no seed of the
-demo ever uses as golden or streamed rows (``edgeops.demo.models.partition``); the table that
+The files are committed because TensorFlow weighs more than a gigabyte: whoever runs the
+tests needs only the small LiteRT runtime. They are trained on the 900 rows that no seed of the
+split ever uses as golden or streamed rows (``tests.digits_models.partition``); the table that
 this script prints is measured on the other 897. Seeds are fixed: the same TensorFlow on the
 same kind of CPU gives the same bytes.
 """
@@ -21,18 +21,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from edgeops.demo.models import (
+from edgeops.demo.network import (
     CLASS_COUNT,
-    FIRST_TRAIN_ROWS,
     HIDDEN_UNITS,
     INPUT_NAME,
     OUTPUT_NAME,
-    PIXEL_MAX,
     class_distance,
-    digits,
     shuffle_weights,
-    tflite_path,
 )
+from tests.digits_models import FIRST_TRAIN_ROWS, PIXEL_MAX, digits, tflite_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

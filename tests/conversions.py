@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.runtimes.available import get_runtime
-from edgeops.demo.models import DigitsSplit, digits
 from edgeops.packaging.convert import Converted, convert
 from edgeops.packaging.recipes import RECIPES
+from tests.digits_models import DigitsSplit, digits
 
 MAX_DROP = 0.03
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}

@@ -10,8 +10,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import edgeops.demo
-
 OPSET = 17
 IR_VERSION = 8
 
@@ -79,7 +77,7 @@ def external_onnx(weights: NDArray[np.float32], folder: Path) -> Path:
 
 def digits_tflite(version: int = 1) -> Path:
     """Return a committed TFLite classifier: float32 ``[1, 64]`` to ten probabilities."""
-    return Path(edgeops.demo.__file__).parent / "data" / f"digits-v{version}.tflite"
+    return Path(__file__).parent / "data" / f"digits-v{version}.tflite"
 
 
 def separable(

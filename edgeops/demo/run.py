@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeops.demo import digits, models
+from edgeops.demo import digits
+from edgeops.demo.network import spoiled_network, write_network
 from edgeops.demo.processes import DemoFailed
 from edgeops.demo.stage import MODEL, PROFILES, Shown, Stage
 from edgeops.demo.tflite_mlp import write_mlp
@@ -337,9 +338,9 @@ class Demo(Stage):
         if self.parts is None:
             raise DemoFailed("there are no rows yet")
         x, y = self.parts.train_x / digits.PIXEL_MAX, self.parts.train_y
-        network = models.spoiled_network(x, y, self.options.seed)
+        network = spoiled_network(x, y, self.options.seed)
         onnx, tflite = self.path("broken.onnx"), self.path("broken.tflite")
-        models.write_network(network, onnx)
+        write_network(network, onnx)
         layers = list(zip(network.coefs_, network.intercepts_, strict=True))
         tflite.write_bytes(write_mlp(layers))
         return [onnx, tflite]

@@ -16,7 +16,7 @@ from sklearn.neural_network import MLPClassifier
 from device_agent.processing.prepare import prepare_rows
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.preprocessing import Preprocessing
-from edgeops.demo.models import write_network
+from edgeops.demo.network import write_network
 from edgeops.demo.tflite_mlp import write_mlp
 
 HIDDEN_UNITS = (96, 48)

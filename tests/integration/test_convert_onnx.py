@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeops.demo.models import train_second, write_onnx
+from edgeops.demo.network import write_onnx
 from edgeops.domain.errors import InvalidInput, InvalidModel
 from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.onnx_file import canonical, parse, quantized_weights
@@ -20,6 +20,7 @@ from edgeops.packaging.convert.onnx_quantize import _answers, _calibrate, _prepa
 from edgeops.packaging.recipes import RECIPES
 from tests import models
 from tests.conversions import CALIBRATION, MAX_DROP, SPLIT, Door, accuracy, load
+from tests.digits_models import train_second
 
 INT8 = ["onnx-int8", "onnx-int8-percentile", "onnx-int8-channel"]
 ROWS = np.random.default_rng(0).uniform(-1, 1, (60, 4)).astype(np.float32)

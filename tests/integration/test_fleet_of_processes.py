@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from edgeops.client import Client
-from edgeops.demo.models import digits, tflite_path
 from edgeops.demo.processes import Processes, free_port, program
 from edgeops.domain.errors import EdgeopsError
+from tests.digits_models import digits, tflite_path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_S = 60.0

@@ -9,7 +9,6 @@ import pytest
 
 from device_agent.protocol.manifest import Manifest, Waiver
 from device_agent.protocol.reference import ReferenceProfile
-from edgeops.demo.models import digits, tflite_path
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.build import build_package
 from edgeops.packaging.model_file import ModelFile
@@ -17,6 +16,7 @@ from edgeops.packaging.package import Package
 from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
+from tests.digits_models import digits, tflite_path
 
 SPLIT = digits(0)
 KEY = SigningKey.generate()

@@ -23,13 +23,13 @@ from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reference import ReferenceProfile
 from device_agent.shell.identity import adopt_identity
 from device_agent.shell.storage import FolderStorage
-from edgeops.demo.models import digits
 from edgeops.domain.errors import GateFailed, InvalidGolden, InvalidInput
 from edgeops.packaging.build import build_package
 from edgeops.packaging.package import Package
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
 from tests.device_harness import FEATURES, Device, Hub, Workshop
+from tests.digits_models import digits
 from tests.models import digits_tflite, linear_onnx, save_golden
 
 KEY = SigningKey.generate()

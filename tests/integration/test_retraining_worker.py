@@ -18,7 +18,7 @@ from device_agent.protocol.ids import DeviceId, ModelName, digest_of
 from device_agent.protocol.samples import Sample
 from edgeops.api.app import create_app
 from edgeops.client import Client
-from edgeops.demo.models import digits, train_first, write_onnx
+from edgeops.demo.network import write_onnx
 from edgeops.domain.drift import Alarm, AlarmKind
 from edgeops.hub.process import Hub
 from edgeops.packaging.build import build_package
@@ -29,6 +29,7 @@ from edgeops.service.report import gather
 from edgeops.service.worker import WorkerOptions, upload, work
 from edgeops.transport.memory import MemoryBroker, MemoryTransport
 from edgeops.trust.keys import KeyFolder
+from tests.digits_models import digits, train_first
 from tests.hub_harness import START_S, HubHarness, Keys
 from tests.served_hub import InProcess
 

@@ -1,7 +1,7 @@
-"""The models of ``edgeops demo``: three versions of one reader of handwritten digits.
+"""Models for tests: three versions of one reader of handwritten digits, in two formats.
 
 ==========  ==========================================  ===================================
-version     what it is                                  what the demo shows with it
+version     what it is                                  what tests show with it
 ==========  ==========================================  ===================================
 1           logistic regression on 150 rows, about 90 % a first version that works
 2           neural network on all 900 rows, about 97 %  an update that is worth its bytes
@@ -19,7 +19,6 @@ scikit-learn and skl2onnx are imported on use, so that importing this module cos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,31 +26,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgeops.demo.network import (
+    HIDDEN_UNITS,
+    shuffle_weights,
+)
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.pipeline import Pipeline
 
     Floats = NDArray[np.float32]
     Ints = NDArray[np.int64]
-    Weights = Sequence[NDArray[Any]]
 
 VERSIONS = (1, 2, 3)
-CLASS_COUNT = 10
 PIXEL_MAX = 16.0
 ROW_COUNT = 1797
 TRAIN_ROWS = 900
 FIRST_TRAIN_ROWS = 150
 GOLDEN_ROWS = 64
-HIDDEN_UNITS = (128, 64)
-
-INPUT_NAME = "x"
-OUTPUT_NAME = "probabilities"
-ONNX_OPSET = 17
-ONNX_IR_VERSION = 8
-
-NONSENSE_DISTANCE_MIN = 0.6
-NONSENSE_ACCURACY_MAX = 0.2
-SHUFFLES_MAX = 100
 
 _PARTITION_SEED = 1797  # the number of rows: not picked for its accuracy
 
@@ -180,7 +172,7 @@ def spoil(model: Pipeline, split: DigitsSplit) -> Pipeline:
     network = spoiled[-1]
     layer_count = len(network.coefs_)
 
-    def predict(weights: Weights) -> Ints:
+    def predict(weights: Any) -> Ints:
         network.coefs_ = list(weights[:layer_count])
         network.intercepts_ = list(weights[layer_count:])
         return np.asarray(spoiled.predict(split.train_x), dtype=np.int64)
@@ -188,118 +180,6 @@ def spoil(model: Pipeline, split: DigitsSplit) -> Pipeline:
     weights = [*network.coefs_, *network.intercepts_]
     predict(shuffle_weights(weights, predict, split.train_y, split.seed))
     return spoiled
-
-
-def spoiled_network(x: Floats, y: Ints, seed: int) -> Any:
-    """Train a network and shuffle its weights until it answers nonsense.
-
-    Args:
-        x: float32 ``(n, 64)`` rows, prepared already.
-        y: int64 ``(n,)`` labels.
-        seed: of training and shuffles.
-
-    Returns:
-        A fitted scikit-learn network.
-    """
-    from sklearn.neural_network import MLPClassifier
-
-    network = MLPClassifier(HIDDEN_UNITS, max_iter=200, tol=0.01, random_state=seed).fit(x, y)
-    layer_count = len(network.coefs_)
-
-    def predict(weights: Weights) -> Ints:
-        network.coefs_ = list(weights[:layer_count])
-        network.intercepts_ = list(weights[layer_count:])
-        return np.asarray(network.predict(x), dtype=np.int64)
-
-    predict(shuffle_weights([*network.coefs_, *network.intercepts_], predict, y, seed))
-    return network
-
-
-def shuffle_weights(
-    weights: Weights, predict: Callable[[Weights], Ints], truth: Ints, seed: int
-) -> list[NDArray[Any]]:
-    """Shuffle each weight array in itself until the answers collapse.
-
-    A single shuffle nearly always does; looking makes it certain for every seed.
-
-    Args:
-        weights: arrays of any shape and dtype; they are left as they are.
-        predict: the classes, int64 ``(n,)``, that a model with given weights answers.
-        truth: the right classes, int64 ``(n,)``.
-        seed: of the shuffles.
-
-    Returns:
-        Arrays of the same shapes, dtypes and values with which the model's predicted classes
-        are at least ``NONSENSE_DISTANCE_MIN`` away from those with ``weights`` and at most
-        ``NONSENSE_ACCURACY_MAX`` of them right.
-
-    Raises:
-        RuntimeError: none of ``SHUFFLES_MAX`` shuffles did it.
-    """
-    rng = np.random.default_rng(seed)
-    before = predict(weights)
-    for _ in range(SHUFFLES_MAX):
-        shuffled = [rng.permutation(w.ravel()).reshape(w.shape) for w in weights]
-        after = predict(shuffled)
-        if (
-            class_distance(before, after) >= NONSENSE_DISTANCE_MIN
-            and np.mean(after == truth) <= NONSENSE_ACCURACY_MAX
-        ):
-            return shuffled
-    raise RuntimeError(f"none of {SHUFFLES_MAX} shuffles made the model's answers collapse")
-
-
-def class_distance(left: Ints, right: Ints) -> float:
-    """Measure how differently two sets of answers use the classes.
-
-    Args:
-        left: predicted classes, int64 ``(n,)``.
-        right: predicted classes, int64 ``(m,)``.
-
-    Returns:
-        The total variation distance of the two distributions of classes, 0..1.
-    """
-    shares = [np.bincount(labels, minlength=CLASS_COUNT) / len(labels) for labels in (left, right)]
-    return float(np.abs(shares[0] - shares[1]).sum() / 2)
-
-
-def write_network(network: Any, path: Path) -> None:
-    """Write a fitted network of rows that are prepared already, as ``write_onnx`` does.
-
-    Args:
-        network: a fitted scikit-learn classifier from float32 ``(n, 64)``.
-        path: the file to write.
-    """
-    from sklearn.pipeline import make_pipeline
-
-    write_onnx(make_pipeline(network), path)
-
-
-def write_onnx(model: Pipeline, path: Path) -> None:
-    """Write a fitted pipeline as ONNX, with a bounded opset that older runtimes read.
-
-    The file has one input, ``x``: float32 ``(n, 64)`` in 0..16, and one output,
-    ``probabilities``: float32 ``(n, 10)``. Equal models give equal bytes.
-
-    Args:
-        model: what one of the functions of this module returned.
-        path: the file to write; an existing one is replaced.
-    """
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.data_types import FloatTensorType
-
-    converted = convert_sklearn(
-        model,
-        name="digits",  # a random one would change the bytes
-        initial_types=[(INPUT_NAME, FloatTensorType([None, 64]))],
-        target_opset=ONNX_OPSET,
-        options={"zipmap": False},
-    )
-    # The label is the argmax of the probabilities: without it, ONNX and TFLite answer alike.
-    _keep_output(converted.graph, OUTPUT_NAME)
-    converted.opset_import.sort(key=lambda opset: opset.domain)  # came in a set's order
-    converted.ir_version = ONNX_IR_VERSION
-    path.write_bytes(converted.SerializeToString(deterministic=True))
 
 
 def tflite_path(version: int) -> Path:
@@ -323,17 +203,3 @@ def _scaled(classifier: Any) -> Pipeline:
     from sklearn.preprocessing import MinMaxScaler
 
     return make_pipeline(MinMaxScaler(), classifier)
-
-
-def _keep_output(graph: Any, name: str) -> None:
-    """Drop from an ONNX ``GraphProto``, in place, all that the output ``name`` does not need."""
-    needed = {name}
-    for node in reversed(list(graph.node)):
-        if needed.isdisjoint(node.output):
-            graph.node.remove(node)
-        else:
-            needed.update(node.input)
-    for values in (graph.initializer, graph.output):
-        for value in list(values):
-            if value.name not in needed:
-                values.remove(value)

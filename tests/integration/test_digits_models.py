@@ -1,4 +1,4 @@
-"""The demo's three models, in both formats, through the runtimes that devices use."""
+"""The tests' three models of digits, in both formats, through the runtimes that devices use."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from edgeops.demo.models import (
+from edgeops.demo.network import (
     INPUT_NAME,
     ONNX_IR_VERSION,
     ONNX_OPSET,
     OUTPUT_NAME,
+    class_distance,
+    shuffle_weights,
+    write_onnx,
+)
+from tests.digits_models import (
     VERSIONS,
     DigitsSplit,
-    class_distance,
     digits,
     partition,
-    shuffle_weights,
     spoil,
     tflite_path,
     train_first,
     train_second,
-    write_onnx,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ CHUNK_BYTES = 2048
 PRINT_DIGESTS = """
 import hashlib, sys
 from pathlib import Path
-from edgeops.demo.models import digits, spoil, train_first, train_second, write_onnx
+from edgeops.demo.network import write_onnx
+from tests.digits_models import digits, spoil, train_first, train_second
 split = digits(3)
 second = train_second(split)
 path = Path(sys.argv[1])
