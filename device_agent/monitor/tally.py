@@ -48,6 +48,11 @@ class Tally:
         self._labelled_correct += correct
 
     @property
+    def inferences(self) -> int:
+        """Inferences since the last ``close_window``."""
+        return self._inferences
+
+    @property
     def window(self) -> Counts:
         """Counts since the last ``close_window``."""
         return Counts(

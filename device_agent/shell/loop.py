@@ -57,7 +57,9 @@ class AgentOptions:
     """How an agent behaves; every bound has its default."""
 
     telemetry_interval_s: float = 60.0
-    """Length of a telemetry window."""
+    """Longest telemetry window."""
+    telemetry_rows: int = 100_000
+    """Inferences of one model after which its window is closed earlier."""
     heartbeat_s: float = 30.0
     """Longest pause between two reported states."""
     tick_s: float = 0.2
@@ -283,7 +285,7 @@ class AgentLoop:
         now_s = time.monotonic()
         self._guarded(lambda: self._deployer.tick(now_s))
         self._guarded(lambda: self._fetcher.ask(now_s))
-        if now_s >= self._window_due_s:
+        if now_s >= self._window_due_s or self._is_window_full():
             self._window_due_s = now_s + self.options.telemetry_interval_s
             self._guarded(self._close_windows)
         self._keep_samples()
@@ -307,6 +309,10 @@ class AgentLoop:
     def _send_items(self, now_s: float) -> None:
         for topic, payload in self._reporter.due(now_s):
             self._link.publish(topic, payload)
+
+    def _is_window_full(self) -> bool:
+        rows = self.options.telemetry_rows
+        return any(live.tally.inferences >= rows for _, live in self.live.items())
 
     def _keep_samples(self, *, everything: bool = False) -> None:
         self._reporter.samples_chosen(self.samples.take(everything=everything))

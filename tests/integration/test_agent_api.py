@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_agent import Agent, AgentOptions, BadInput, NoModel, Prediction, __version__
+from device_agent import (
+    Agent,
+    AgentOptions,
+    BadInput,
+    NoModel,
+    Prediction,
+    SampleOptions,
+    __version__,
+)
+from device_agent.protocol.codec import decode
 from device_agent.protocol.errors import (
     NotEnrolled,
     NotTrusted,
@@ -24,9 +34,12 @@ from device_agent.protocol.errors import (
     StorageFailed,
     WrongStateFolder,
 )
+from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId
+from device_agent.protocol.samples import Sample
 from device_agent.shell.identity import adopt_identity
 from device_agent.shell.link import LinkLimits
+from device_agent.shell.outbox import Outbox
 from device_agent.shell.storage import FolderStorage
 from edgeops.packaging.package import Package
 from tests.device_harness import FEATURES, PROFILE, Device, Hub, Workshop
@@ -164,6 +177,39 @@ def test_a_label_is_counted_by_index_and_only_by_name_where_there_are_names(
     assert (counts.labelled, counts.labelled_correct) == (2, 1)
     with pytest.raises(BadInput, match="has no label names"):
         agent.report_label(prediction, "two")
+
+
+def kept(state: Path, kind: str) -> list[dict[str, object]]:
+    """What an agent that has stopped left in its outbox."""
+    outbox = Outbox(state / "outbox.sqlite")
+    items = [decode(item.body) for item in outbox.due(0.0) if item.kind == kind]
+    outbox.close()
+    return items
+
+
+def test_a_window_closes_when_enough_rows_were_seen(state: Path) -> None:
+    options = replace(OFFLINE, telemetry_interval_s=1e6, telemetry_rows=50, tick_s=0.01)
+    with Agent.start(state, options=options) as agent:
+        for _ in range(3):
+            for _ in range(50):
+                agent.infer("digits", ROWS[1])
+            time.sleep(0.5)
+    assert [window["inferences"] for window in kept(state, "telemetry")][-3:] == [50, 50, 50]
+
+
+def test_rows_stay_on_the_device_unless_its_owner_lets_them_out(state: Path) -> None:
+    with Agent.start(state, options=OFFLINE) as agent:
+        assert agent.infer("digits", ROWS[1]).sample is None
+    assert kept(state, "sample") == []
+    options = replace(OFFLINE, samples=SampleOptions(share=1.0))
+    with Agent.start(state, options=options) as agent:
+        first, second = (agent.infer("digits", ROWS[at]) for at in (1, 2))
+        assert agent.report_label(first, 3)
+        assert second.sample is not None
+    (item,) = kept(state, "sample")
+    samples = [Sample.from_fields(Fields(each, "sample")) for each in item["samples"]]
+    assert sorted((each.class_index, each.label or -1) for each in samples) == [(1, 3), (2, -1)]
+    assert np.array_equal(np.frombuffer(samples[0].data, np.float32), ROWS[1])
 
 
 def test_a_row_that_does_not_fit_says_what_was_expected(agent: Agent) -> None:
