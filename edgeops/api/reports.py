@@ -18,9 +18,7 @@ router = APIRouter(tags=["reports"])
 @router.get("/v1/models/{name}/report")
 def show_report(request: Request, name: str, _: Token = may("read")) -> dict[str, Any]:
     """Return the facts of a model's report; the caller draws them."""
-    hub = hub_of(request)
-    sent = {digest: each.bytes for digest, each in hub.demand.sent().items()}
-    return to_document(report.gather(hub.context, name, sent))
+    return to_document(report.gather(hub_of(request).context, name))
 
 
 @router.get("/v1/versions/{reference}/lineage")

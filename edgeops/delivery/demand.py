@@ -6,7 +6,7 @@ each chunk is published once and forgotten. What somebody still misses is asked 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -54,6 +54,7 @@ class Demand:
         """Begin with nothing asked for."""
         self._wanted: OrderedDict[tuple[Digest, int], _Wanted] = OrderedDict()
         self._sent: dict[Digest, Sent] = {}
+        self._unrecorded: Counter[Digest] = Counter()
 
     def add(self, need: Need) -> bool:
         """Merge a device's need; False if it asks for nothing that can be, or too much is open."""
@@ -100,6 +101,15 @@ class Demand:
         sent.chunks += 1
         sent.bytes += size_bytes
         sent.repaired += sending.topic != topics.blob(sending.blob.digest)
+        self._unrecorded[sending.blob.digest] += size_bytes
+
+    def unrecorded(self) -> Mapping[Digest, int]:
+        """Return the published bytes of each blob that nobody has written down yet."""
+        return dict(self._unrecorded)
+
+    def recorded(self, written: Mapping[Digest, int]) -> None:
+        """Forget bytes that were written down; what was published since stays."""
+        self._unrecorded -= Counter(written)
 
     @property
     def open_chunks(self) -> int:

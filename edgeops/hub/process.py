@@ -23,7 +23,7 @@ from edgeops.delivery.pacing import TokenBucket
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.broker import HUB_USERNAME, Broker, hash_password
 from edgeops.hub.handlers import Handlers
-from edgeops.service import access, fleet, inbox, retraining, rollouts
+from edgeops.service import access, delivery, fleet, inbox, retraining, rollouts
 from edgeops.service.context import Context
 from edgeops.transport.contract import Incoming, Transport, TransportLost
 
@@ -178,6 +178,7 @@ class Hub:
             try:
                 await self._call(rollouts.tick, self.context)
                 await self._call(retraining.tick, self.context)
+                await self._call(delivery.record, self.context, self.demand)
                 await self._write_accounts()
                 await self._publish_desired()
                 await self._forget_old_windows()
@@ -271,6 +272,7 @@ class Hub:
 
     async def _close(self) -> None:
         with contextlib.suppress(EdgeopsError):
+            await self._call(delivery.record, self.context, self.demand)
             await self._call(access.record_hub, self.context, "hub.stop")
         await self._transport.close()
         self._worker.shutdown(wait=True)

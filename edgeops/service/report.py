@@ -59,6 +59,7 @@ class _Gathered:
     retrainings: tuple[Retraining, ...]
     devices: Mapping[DeviceId, Device]
     windows: tuple[tuple[DeviceId, Window], ...]
+    sent: Mapping[Digest, int]
     audit: tuple[int, bool]
 
     @property
@@ -77,13 +78,12 @@ class _Gathered:
         return f"{key}={labels[key]}"
 
 
-def gather(context: Context, model: str, sent: Mapping[Digest, int]) -> ReportFacts:
+def gather(context: Context, model: str) -> ReportFacts:
     """Return the facts of a model's life so far.
 
     Args:
         context: of the hub.
         model: its name.
-        sent: bytes that were published of each blob since the hub started.
 
     Raises:
         NotFound: no such model, or a blob of its packages is gone.
@@ -105,7 +105,7 @@ def gather(context: Context, model: str, sent: Mapping[Digest, int]) -> ReportFa
         accuracy=accuracy,
         estimated=estimated,
         retrainings=tuple(_retraining(each) for each in found.retrainings),
-        traffic=_traffic(found, manifests, sent),
+        traffic=_traffic(found, manifests),
         audit=found.audit,
     )
 
@@ -126,6 +126,7 @@ def _gathered(context: Context, model: str) -> _Gathered:
             retrainings=tuple(each for each in work.retraining.all() if each.model == name),
             devices={device.id: device for device in work.fleet.all()},
             windows=tuple(reversed(work.inbox.windows_of(name, limit=MAX_WINDOWS))),
+            sent=work.delivery.all(),
             audit=(report.count, report.ok),
         )
 
@@ -331,9 +332,7 @@ class _Blob:
     devices: set[DeviceId] = field(default_factory=set)
 
 
-def _traffic(
-    found: _Gathered, manifests: Mapping[int, Manifest], sent: Mapping[Digest, int]
-) -> tuple[TrafficFacts, ...]:
+def _traffic(found: _Gathered, manifests: Mapping[int, Manifest]) -> tuple[TrafficFacts, ...]:
     """Return what was sent of each blob of the model, in the order of versions."""
     blobs: dict[Digest, _Blob] = {}
     for version in found.versions:
@@ -352,10 +351,10 @@ def _traffic(
             f"{' and '.join(sorted(blob.parts))}",
             size_bytes=blob.size_bytes,
             devices=len(blob.devices),
-            sent_bytes=sent[digest],
+            sent_bytes=found.sent[digest],
         )
         for digest, blob in blobs.items()
-        if digest in sent
+        if digest in found.sent
     )
 
 

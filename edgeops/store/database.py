@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool
 from edgeops.domain.errors import InvalidInput, StoreFailed
 from edgeops.store import migrations
 from edgeops.store.audit import AuditStore
+from edgeops.store.delivery import DeliveryStore
 from edgeops.store.drift import DriftStore
 from edgeops.store.fleet import FleetStore
 from edgeops.store.inbox import InboxStore
@@ -52,6 +53,7 @@ class Work:
     inbox: InboxStore
     drift: DriftStore
     retraining: RetrainingStore
+    delivery: DeliveryStore
 
     @classmethod
     def on(cls, connection: sa.Connection) -> Work:
@@ -66,6 +68,7 @@ class Work:
             inbox=InboxStore(connection),
             drift=DriftStore(connection),
             retraining=RetrainingStore(connection),
+            delivery=DeliveryStore(connection),
         )
 
 

@@ -238,3 +238,10 @@ retrainings = sa.Table(
     sa.Column("created_s", sa.Double, nullable=False),
     sa.Column("document", sa.JSON, nullable=False),
 )
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+)

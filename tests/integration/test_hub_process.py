@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from device_agent.protocol import topics
+from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.ids import Digest
 from device_agent.protocol.orders import Epoch
@@ -219,6 +220,30 @@ def test_chunks_are_published_for_needs_and_make_the_blob() -> None:
         sent = world.hub.demand.sent()[artifact.digest]
         assert sent.chunks == artifact.count
         assert sent.bytes == artifact.size_bytes + 32 * artifact.count
+
+    run(story)
+
+
+def sent_chunks(world: World, blob: BlobRef) -> int:
+    sent = world.hub.demand.sent().get(blob.digest)
+    return sent.chunks if sent else 0
+
+
+def test_the_bytes_that_were_sent_are_known_after_the_hub_started_again() -> None:
+    async def story(world: World) -> None:
+        world.harness.publish(1)
+        artifact = tiny_package(world.harness.keys, 1).manifest.variants[0].artifact.ref
+        cam = world.harness.enroll("cam-1")
+        size_bytes = artifact.size_bytes + 32 * artifact.count
+        task = await world.start()
+        there = await world.join(cam)
+        for lives in (1, 2):
+            await there.want(artifact)
+            await world.until(lambda: sent_chunks(world, artifact) == artifact.count)
+            await world.stop(task)
+            task = await world.start()
+            with world.context.database.read() as work:
+                assert work.delivery.all() == {artifact.digest: lives * size_bytes}
 
     run(story)
 

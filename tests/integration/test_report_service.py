@@ -28,17 +28,17 @@ def lived() -> Iterator[Fleet]:
         hub.run_out(hub.roll_out(canary=1).id, fleet.devices)
         fleet.stream(6)
         fleet.stream(14, shift={2: 1.5}, yard_accuracy=0.5)
+        artifact = fleet.version.manifest.variants[0].artifact.ref
+        with hub.context.database.begin() as work:
+            work.delivery.add(artifact.digest, ARTIFACT_BYTES - 34)
+            work.delivery.add(artifact.digest, 34)
+            work.delivery.add(fleet.version.digest, MANIFEST_BYTES)
+            work.delivery.add(digest_of(b"of another model"), 7)
         yield fleet
 
 
 def facts_of(fleet: Fleet) -> ReportFacts:
-    artifact = fleet.version.manifest.variants[0].artifact.ref
-    sent = {
-        artifact.digest: ARTIFACT_BYTES,
-        fleet.version.digest: MANIFEST_BYTES,
-        digest_of(b"of another model"): 7,
-    }
-    return report.gather(fleet.hub.context, "kws", sent)
+    return report.gather(fleet.hub.context, "kws")
 
 
 def test_versions_carry_evidence_aliases_and_lineage(lived: Fleet) -> None:
@@ -140,8 +140,8 @@ def test_only_so_many_windows_are_read(lived: Fleet, monkeypatch: pytest.MonkeyP
 def test_a_model_that_nothing_happened_to_has_a_report() -> None:
     with HubHarness() as hub:
         hub.publish()
-        facts = report.gather(hub.context, "kws", {})
+        facts = report.gather(hub.context, "kws")
         assert (facts.drift, facts.rollouts, facts.traffic) == ((), (), ())
         assert render(facts)
         with pytest.raises(NotFound):
-            report.gather(hub.context, "nothing", {})
+            report.gather(hub.context, "nothing")

@@ -193,7 +193,7 @@ def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene:
     assert [each["device"] for each in scene.client.rollout(ended["rollout"])["members"]] == [
         "cam-1"
     ]
-    (told,) = gather(scene.harness.context, "digits", {}).retrainings
+    (told,) = gather(scene.harness.context, "digits").retrainings
     assert (told.child, told.parent, len(told.contests)) == (2, 1, 2)
     acts = [act for act, _ in scene.harness.acts(actor="worker") if act.startswith("retrain")]
     assert acts[-2:] == ["retrain.claim", "retrain.publish"]

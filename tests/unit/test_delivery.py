@@ -66,6 +66,18 @@ def test_a_chunk_that_was_published_may_be_asked_for_again() -> None:
     assert demand.sent()[BLOB.digest].chunks == 3
 
 
+def test_what_was_written_down_is_not_told_again_and_what_came_meanwhile_is() -> None:
+    demand = Demand()
+    demand.add(need(A, BLOB, (0, 2)))
+    drain(demand)
+    told = demand.unrecorded()
+    assert told == {BLOB.digest: 2 * (256 + 32)}
+    demand.add(need(A, BLOB, (2, 3)))
+    drain(demand)
+    demand.recorded(told)
+    assert demand.unrecorded() == {BLOB.digest: 256 + 32}
+
+
 def test_offset_and_length_are_those_of_the_chunk_and_the_last_is_short() -> None:
     demand = Demand()
     demand.add(need(A, BLOB))

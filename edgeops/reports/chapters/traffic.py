@@ -27,7 +27,7 @@ def traffic(desk: Desk) -> Section:
         rows=tuple(rows),
         note=(
             "One by one is size times devices. Sent is what the hub gave to the broker, with what "
-            "it had to repeat."
+            "it had to repeat; a hub that is killed forgets what it gave in its last moment."
         ),
     )
     return Section(
