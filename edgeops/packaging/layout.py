@@ -10,7 +10,7 @@ layer                 holds
 ====================  =====================================================
 ``…weight.v1.raw``    an artifact, as the device gets it
 ``…weight.config…``   the edge manifest, ``edgeops.json``
-``…dataset.v1.raw``   a golden document
+``…dataset.v1.raw``   a golden document or a reference profile
 ``…edgeops.signature`` the targets key's signature over the edge manifest
 ====================  =====================================================
 

@@ -97,9 +97,9 @@ def layers_of(package: Package) -> list[tuple[Descriptor, bytes]]:
         add(WEIGHT, f"model.{_format(variant)}", artifact)
     add(EDGE_MANIFEST, "edgeops.json", package.manifest_bytes)
     for variant in package.manifest.variants:
-        if variant.golden is not None:
-            golden = package.blobs[variant.golden.ref.digest]
-            add(DATASET, f"golden.{variant.runtime}.json", golden)
+        for name, blob in (("golden", variant.golden), ("reference", variant.reference)):
+            if blob is not None:
+                add(DATASET, f"{name}.{variant.runtime}.json", package.blobs[blob.ref.digest])
     add(EDGE_SIGNATURE, "signature.json", encode(package.signature.to_document()))
     return list(layers.values())
 

@@ -11,6 +11,7 @@ from device_agent.protocol.manifest import Manifest, Waiver
 from device_agent.protocol.reference import ReferenceProfile
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.build import build_package
+from edgeops.packaging.layout import read_layout, write_layout
 from edgeops.packaging.model_file import ModelFile
 from edgeops.packaging.package import Package
 from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
@@ -84,6 +85,12 @@ def test_the_same_rows_give_the_same_package(tmp_path: Path) -> None:
     first, _ = build(request(tmp_path))
     second, _ = build(request(tmp_path))
     assert first.digest == second.digest
+
+
+def test_a_package_with_a_reference_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:
+    package, _ = build(request(tmp_path))
+    write_layout(package, tmp_path / "packages")
+    assert read_layout(tmp_path / "packages").blobs == package.blobs
 
 
 def test_an_artifact_that_lost_its_meaning_is_refused() -> None:
