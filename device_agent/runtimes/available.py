@@ -8,11 +8,20 @@ from importlib.util import find_spec
 from device_agent.protocol.errors import RuntimeMissing
 from device_agent.runtimes.contract import Runtime
 
-_PACKAGES = {"litert": "ai_edge_litert", "onnxruntime": "onnxruntime"}
-_DISTRIBUTIONS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime"}
+_PACKAGES = {
+    "litert": "ai_edge_litert",
+    "onnxruntime": "onnxruntime",
+    "tflite-runtime": "tflite_runtime",
+}
+_DISTRIBUTIONS = {
+    "litert": "ai-edge-litert",
+    "onnxruntime": "onnxruntime",
+    "tflite-runtime": "tflite-runtime",
+}
 _ADAPTERS = {
     "litert": ("device_agent.runtimes.litert", "LiteRt"),
     "onnxruntime": ("device_agent.runtimes.onnxruntime", "OnnxRuntime"),
+    "tflite-runtime": ("device_agent.runtimes.tflite_runtime", "TfLiteRuntime"),
 }
 
 
@@ -40,7 +49,9 @@ def get_runtime(name: str) -> Runtime:
         RuntimeMissing: no such runtime, not installed, or its installation is broken.
     """
     if name not in _ADAPTERS:
-        raise RuntimeMissing(f"there is no runtime {name[:40]!r} (there are: litert, onnxruntime)")
+        raise RuntimeMissing(
+            f"there is no runtime {name[:40]!r} (there are: {', '.join(_ADAPTERS)})"
+        )
     module, adapter = _ADAPTERS[name]
     if find_spec(_PACKAGES[name]) is None:
         raise _missing(name, "is not installed")

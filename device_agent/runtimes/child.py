@@ -29,34 +29,48 @@ from device_agent.runtimes.probe_report import (
 POLL_S = 0.01
 MAX_STDERR_BYTES = 400
 
-# With -m, Python looks for modules in the working folder first: let that be where this
-# package is, so that the child runs the same code and nothing of the folder we happen to be in.
-_PACKAGE_PARENT = Path(device_agent.__file__).resolve().parent.parent
+_PACKAGE = Path(device_agent.__file__).resolve().parent
+_START = """
+import importlib.util, sys
+folder = sys.argv.pop(1)
+spec = importlib.util.spec_from_file_location(
+    "device_agent", folder + "/__init__.py", submodule_search_locations=[folder]
+)
+sys.modules["device_agent"] = package = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(package)
+from device_agent.runtimes.probe import main
+sys.exit(main())
+"""
+"""The child runs this very package, also in another environment, which does not have it; and of
+the folder that we happen to be in, it runs nothing."""
 
 
 class ProbeProcess:
     """A running probe. The thread that starts it must outlive it: it dies with that thread."""
 
-    def __init__(self, spec: ProbeSpec, deadline_s: float) -> None:
+    def __init__(self, spec: ProbeSpec, deadline_s: float, python: str = sys.executable) -> None:
         """Start the child.
 
         Args:
             spec: what to try.
             deadline_s: when to kill it, in seconds of ``time.monotonic``.
+            python: interpreter of an environment that has numpy and the runtime.
 
         Raises:
             ModelRefused: ``storage_failed``: the system gives no process or no file.
         """
         self._deadline_s = deadline_s
         self._report: ProbeReport | None = None
+        # What our environment variables add for our Python is not for another one.
+        isolation = [] if python == sys.executable else ["-I"]
         try:
             self._out, self._err = _scratch_file(), _scratch_file()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "device_agent.runtimes.probe", str(os.getpid())],
+                [python, *isolation, "-c", _START, str(_PACKAGE), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=self._out,
                 stderr=self._err,
-                cwd=_PACKAGE_PARENT,
+                cwd="/",
             )
         except OSError as error:
             raise ModelRefused(
@@ -122,9 +136,9 @@ def start_probe(spec: ProbeSpec, *, deadline_s: float) -> ProbeProcess:
     return ProbeProcess(spec, deadline_s)
 
 
-def spawn_probe(spec: ProbeSpec, *, timeout_s: float) -> ProbeReport:
+def spawn_probe(spec: ProbeSpec, *, timeout_s: float, python: str = sys.executable) -> ProbeReport:
     """Start a probe and wait for its report, at most ``timeout_s`` seconds."""
-    process = start_probe(spec, deadline_s=time.monotonic() + timeout_s)
+    process = ProbeProcess(spec, time.monotonic() + timeout_s, python)
     try:
         while (report := process.poll()) is None:
             time.sleep(POLL_S)

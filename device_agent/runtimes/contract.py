@@ -56,12 +56,14 @@ class Runtime(Protocol):
         """The name that manifests use: one of ``protocol.manifest.RUNTIMES``."""
         ...
 
-    def load(self, path: Path, threads: int) -> LoadedModel:
+    def load(self, path: Path, threads: int, *, optimized: bool = True) -> LoadedModel:
         """Load a model file.
 
         Args:
             path: the file; it must not change while the model is loaded.
             threads: how many threads one inference may use, at least 1.
+            optimized: False leaves out whatever the runtime may do for speed, to find out
+                whether that changes the answers.
 
         Raises:
             ModelRefused: ``load_failed`` whatever is wrong with the file (missing,

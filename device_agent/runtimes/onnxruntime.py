@@ -77,13 +77,15 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def load(self, path: Path, threads: int) -> OnnxModel:
+    def load(self, path: Path, threads: int, *, optimized: bool = True) -> OnnxModel:
         """Load an ``.onnx``; see ``Runtime.load``."""
         options = ort.SessionOptions()
         # Its own default takes every core, which starves the rest of a small device.
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _LOG_ERRORS
+        if not optimized:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             session = ort.InferenceSession(
                 str(path), sess_options=options, providers=["CPUExecutionProvider"]

@@ -50,7 +50,9 @@ def probe(spec: ProbeSpec) -> ProbeReport:
         runtime = get_runtime(spec.runtime)
         # Memory is measured before any golden row is read, so that only the model counts.
         resident_kib = restart_peak()
-        model, load_ms = _timed(lambda: runtime.load(Path(spec.artifact), spec.threads))
+        model, load_ms = _timed(
+            lambda: runtime.load(Path(spec.artifact), spec.threads, optimized=spec.optimized)
+        )
         trial = [np.zeros([max(1, n) for n in each.shape], each.dtype) for each in model.inputs]
         model.run(trial)
         report = ProbeReport(

@@ -39,6 +39,7 @@ class ProbeSpec:
         scores: name of the output that holds the scores; empty: none is read.
         preprocessing: what is done to each row first, or None.
         threads: threads of the runtime.
+        optimized: False leaves out what the runtime does for speed.
         return_outputs: send the answers to the golden rows back too.
         warmup: inferences before the clock runs.
         repeats: timed inferences, at least 1.
@@ -51,6 +52,7 @@ class ProbeSpec:
     scores: str = ""
     preprocessing: Preprocessing | None = None
     threads: int = 1
+    optimized: bool = True
     return_outputs: bool = False
     warmup: int = 3
     repeats: int = 30
@@ -79,6 +81,7 @@ class ProbeSpec:
             scores=fields.text("scores"),
             preprocessing=fields.optional("preprocessing", Preprocessing.from_fields),
             threads=fields.integer("threads", minimum=1, maximum=1024),
+            optimized=fields.boolean("optimized"),
             return_outputs=fields.boolean("return_outputs"),
             warmup=fields.integer("warmup", maximum=100_000),
             repeats=fields.integer("repeats", minimum=1, maximum=100_000),

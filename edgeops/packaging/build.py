@@ -11,20 +11,22 @@ from dataclasses import dataclass
 
 from device_agent import __version__
 from device_agent.processing.golden import GOLDEN_GATE
-from device_agent.protocol.errors import ProtocolError, RuntimeMissing
+from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import Digest, ModelName, digest_of
 from device_agent.protocol.manifest import (
+    FIRST_AGENT_OF_RUNTIME,
+    FORMAT_OF_RUNTIME,
     MAX_MANIFEST_BYTES,
     Budget,
     Manifest,
     Variant,
     Waiver,
-    is_older,
+    agent_version_key,
 )
 from device_agent.protocol.preprocessing import FIRST_AGENT
-from device_agent.runtimes.available import runtime_package
-from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput
+from edgeops.domain.errors import GateFailed, InvalidInput
 from edgeops.domain.profile import Profile
+from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import Evaluation, class_count, evaluate
 from edgeops.packaging.evidence import QUALITY_GATE, check_rows
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
@@ -34,7 +36,7 @@ from edgeops.packaging.profiles import find_profiles, load_profiles
 from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
 from edgeops.packaging.request import PackageRequest, check_request
 from edgeops.packaging.sources import read_models
-from edgeops.packaging.variants import FORMAT_OF_RUNTIME, PlannedVariant, plan_variants
+from edgeops.packaging.variants import PlannedVariant, plan_variants
 
 Progress = Callable[[str], None]
 
@@ -68,8 +70,8 @@ def build_package(
     planned = plan_variants(profiles, files.keys())
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
     evaluations = {
-        runtime: _evaluate(files[runtime], rows.golden, request, progress)
-        for runtime in dict.fromkeys(each.runtime for each in planned)
+        runtime: _evaluate(_file(files, runtime), engine, rows.golden, request, progress)
+        for runtime, engine in _engines(planned, request, progress).items()
     }
     _check_labels(request, evaluations)
     qualities = _qualities(request, rows.evaluation, files, evaluations)
@@ -81,7 +83,7 @@ def build_package(
         _variant(
             request,
             each,
-            files[each.runtime],
+            files[each.format],
             evaluations[each.runtime],
             qualities.get(each.runtime),
             budget,
@@ -120,19 +122,35 @@ def _tell_what_is_not_checked(
     rows: LabelledRows | None,
     progress: Progress,
 ) -> None:
-    for runtime in files.keys() - {each.runtime for each in planned}:
-        progress(f"warning: {files[runtime].name} is left out, no profile runs it")
+    for form in files.keys() - {each.format for each in planned}:
+        progress(f"warning: {files[form].name} is left out, no profile runs it")
     if rows is None:
         progress("warning: no golden rows: nothing proves that this model answers right")
     elif rows.y is None:
         progress("warning: golden rows without labels (y): answers are compared, not judged")
 
 
+def _engines(
+    planned: Sequence[PlannedVariant], request: PackageRequest, progress: Progress
+) -> dict[str, Engine]:
+    """Return what runs the variants, by runtime."""
+    runtimes = dict.fromkeys(each.runtime for each in planned)
+    return {runtime: engine_for(runtime, request.cache, progress) for runtime in runtimes}
+
+
+def _file(files: Mapping[str, ModelFile], runtime: str) -> ModelFile:
+    return files[FORMAT_OF_RUNTIME[runtime]]
+
+
 def _evaluate(
-    file: ModelFile, rows: LabelledRows | None, request: PackageRequest, progress: Progress
+    file: ModelFile,
+    engine: Engine,
+    rows: LabelledRows | None,
+    request: PackageRequest,
+    progress: Progress,
 ) -> Evaluation:
-    progress(f"evaluating {file.name} on {file.runtime}")
-    with on_trial(file) as trial:
+    progress(f"evaluating {file.name} on {engine.name}")
+    with on_trial(file, engine) as trial:
         found = evaluate(trial, rows, scores=request.scores, tolerance=request.tolerance)
     if found.accuracy is not None:
         progress(f"accuracy {found.accuracy:.4f} on {found.rows} rows")
@@ -150,7 +168,7 @@ def _qualities(
     if rows is None:
         return {}
     return {
-        runtime: evaluate_quality(files[runtime], found, rows, max_drop=request.max_drop)
+        runtime: evaluate_quality(_file(files, runtime), found, rows, max_drop=request.max_drop)
         for runtime, found in evaluations.items()
     }
 
@@ -267,12 +285,10 @@ def _lineage(
     if rows is not None:
         lineage["golden"] = rows.digest
     for runtime, found in evaluations.items():
-        for what, value in files[runtime].lineage.items():
-            lineage[f"{what}.{FORMAT_OF_RUNTIME[runtime]}"] = value
-        try:
-            lineage[f"runtime.{runtime}"] = runtime_package(runtime)
-        except RuntimeMissing as error:
-            raise EdgeopsError(str(error), next_step=error.next_step) from error
+        file = _file(files, runtime)
+        for what, value in file.lineage.items():
+            lineage[f"{what}.{file.format}"] = value
+        lineage[f"runtime.{runtime}"] = found.engine.package
         if found.accuracy is not None:
             lineage[f"evaluation.{runtime}"] = f"accuracy {found.accuracy:.4f}, {found.rows} rows"
     return lineage
@@ -284,14 +300,11 @@ def _manifest(
     waivers: tuple[Waiver, ...],
     lineage: Mapping[str, str],
 ) -> Manifest:
-    min_agent = request.min_agent
-    if request.preprocessing is not None and is_older(min_agent, FIRST_AGENT):
-        min_agent = FIRST_AGENT
     is_judged = any(variant.golden_accuracy is not None for variant in variants)
     return Manifest(
         model=ModelName(request.name),
         version=request.version,
-        min_agent=min_agent,
+        min_agent=_min_agent(request, variants),
         labels=request.labels,
         variants=tuple(variants),
         min_accuracy=request.min_accuracy if is_judged else None,
@@ -299,6 +312,17 @@ def _manifest(
         lineage=lineage,
         preprocessing=request.preprocessing,
     )
+
+
+def _min_agent(request: PackageRequest, variants: Sequence[Variant]) -> str:
+    """Return the oldest agent that can run all of it."""
+    needed = [FIRST_AGENT] if request.preprocessing is not None else []
+    needed += [
+        FIRST_AGENT_OF_RUNTIME[each.runtime]
+        for each in variants
+        if each.runtime in FIRST_AGENT_OF_RUNTIME
+    ]
+    return max((request.min_agent, *needed), key=agent_version_key)
 
 
 def _signed(
@@ -322,7 +346,7 @@ def _signed(
     for runtime, found in evaluations.items():
         quality = qualities.get(runtime)
         reference = quality.reference if quality is not None else None
-        for blob in (files[runtime].data, found.golden, reference):
+        for blob in (_file(files, runtime).data, found.golden, reference):
             if blob is not None:
                 blobs[digest_of(blob)] = blob
     return Package(manifest=parsed, manifest_bytes=data, signature=key.sign(data), blobs=blobs)

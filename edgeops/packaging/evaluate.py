@@ -26,6 +26,7 @@ from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
+from edgeops.packaging.engines import Engine
 from edgeops.packaging.golden_rows import LabelledRows, kept_numbers
 from edgeops.packaging.predictions import Predictions, read_predictions
 
@@ -34,7 +35,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of rows for one probe: well inside what a golden document may hold as base64."""
 BATCH_ROWS = 2048
 
-TOLERANCE = {"litert": 1e-3, "onnxruntime": 1e-3}
+TOLERANCE = {"litert": 1e-3, "onnxruntime": 1e-3, "tflite-runtime": 1e-3}
 """Absolute difference of float outputs that devices may show, by runtime, for answers up to 1
 (probabilities); in proportion for larger ones. Kernels for other instruction sets sum in
 another order: that moves a probability by about 1e-6; 1e-3 leaves room for half precision, and
@@ -49,7 +50,7 @@ class Evaluation:
     """What one artifact showed.
 
     Attributes:
-        runtime: the runtime that it was run on.
+        engine: what it was run on.
         inputs: its inputs (just one).
         outputs: its outputs.
         scores: the output that holds the scores.
@@ -62,7 +63,7 @@ class Evaluation:
         rows: how many rows were evaluated.
     """
 
-    runtime: str
+    engine: Engine
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     scores: str
@@ -83,7 +84,7 @@ class Trial:
     """
 
     name: str
-    runtime: str
+    engine: Engine
     artifact: Path
     folder: Path
     preprocessing: Preprocessing | None = None
@@ -110,11 +111,11 @@ def evaluate(
     described = _describe(trial)
     chosen = choose_scores(described.outputs, scores)
     found = Evaluation(
-        runtime=trial.runtime,
+        engine=trial.engine,
         inputs=described.inputs,
         outputs=described.outputs,
         scores=chosen.name,
-        tolerance=TOLERANCE[trial.runtime] if tolerance is None else tolerance,
+        tolerance=TOLERANCE[trial.engine.runtime] if tolerance is None else tolerance,
         memory_mib=described.memory_mib,
         latency_ms_p95=described.latency_ms_p95,
     )
@@ -124,7 +125,7 @@ def evaluate(
     answers = _answer(trial, rows, described)
     kept = kept_numbers(len(rows.x), _row_bytes(rows, described))
     expected = {name: each[kept] for name, each in answers.items()}
-    allowed = _tolerance(expected, trial.runtime) if tolerance is None else tolerance
+    allowed = _tolerance(expected, trial.engine.runtime) if tolerance is None else tolerance
     golden = rows.at(kept)
     document = _encoded(GoldenRows(x=golden.x, labels=golden.y, expected=expected))
     repeated = _probe(trial, document, scores=chosen.name)
@@ -249,7 +250,8 @@ def _probe(
     if golden is not None:
         path.write_bytes(golden)
     spec = ProbeSpec(
-        runtime=trial.runtime,
+        runtime=trial.engine.runtime,
+        optimized=trial.engine.optimized,
         artifact=str(trial.artifact),
         golden=str(path) if golden is not None else None,
         scores=scores,
@@ -259,7 +261,7 @@ def _probe(
         repeats=1 if return_outputs else 30,
     )
     try:
-        report = spawn_probe(spec, timeout_s=PROBE_TIMEOUT_S)
+        report = spawn_probe(spec, timeout_s=PROBE_TIMEOUT_S, python=trial.engine.python)
     except AgentError as error:
         raise EdgeopsError(str(error), next_step=error.next_step) from error
     if report.reason is not None:
@@ -269,11 +271,13 @@ def _probe(
 
 def _refusal(report: ProbeReport, trial: Trial) -> EdgeopsError:
     if report.reason is Reason.NO_VARIANT:
-        return EdgeopsError(report.cause, next_step=f"pip install 'edgeops[{trial.runtime}]'")
+        return EdgeopsError(
+            report.cause, next_step=f"pip install 'edgeops[{trial.engine.runtime}]'"
+        )
     if report.reason is Reason.GOLDEN_MISMATCH:
         return InvalidGolden(f"golden rows do not fit {trial.name}: {report.cause}")
     return InvalidModel(
-        f"{trial.name} does not run on {trial.runtime}: {report.cause}",
+        f"{trial.name} does not run on {trial.engine.name}: {report.cause}",
         next_step="export it again, as one file, with operators that this runtime has",
     )
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from device_agent.protocol.ids import Digest, digest_of
 from device_agent.protocol.preprocessing import Preprocessing
+from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Trial
-from edgeops.packaging.variants import FORMAT_OF_RUNTIME
 
 AS_IS = "as-is"
 """The recipe of a file that was packaged as it was given."""
@@ -24,7 +24,7 @@ class ModelFile:
     Attributes:
         name: how errors and progress name it.
         data: its bytes.
-        runtime: what will run it.
+        format: ``tflite`` or ``onnx``.
         recipe: how it was made, ``AS_IS`` if it was not.
         source: digest of the model that a person named; None if that is ``data`` itself.
         float_data: the float model that it was made from, in the same format; None if it is
@@ -36,7 +36,7 @@ class ModelFile:
 
     name: str
     data: bytes
-    runtime: str
+    format: str
     source: Digest | None = None
     recipe: str = AS_IS
     float_data: bytes | None = None
@@ -58,20 +58,21 @@ class ModelFile:
 
 
 @contextmanager
-def on_trial(file: ModelFile, data: bytes | None = None) -> Iterator[Trial]:
+def on_trial(file: ModelFile, engine: Engine, data: bytes | None = None) -> Iterator[Trial]:
     """Lay a model alone into a folder of its own: just what a device has.
 
     Args:
         file: the model file.
+        engine: what runs it.
         data: other bytes of the same format, e.g. its float model.
     """
     with tempfile.TemporaryDirectory(prefix="edgeops-package-") as name:
         folder = Path(name)
-        artifact = folder / f"model.{FORMAT_OF_RUNTIME[file.runtime]}"
+        artifact = folder / f"model.{file.format}"
         artifact.write_bytes(file.data if data is None else data)
         yield Trial(
             name=file.name,
-            runtime=file.runtime,
+            engine=engine,
             artifact=artifact,
             folder=folder,
             preprocessing=file.preprocessing,

@@ -9,9 +9,8 @@ from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from device_agent.protocol.codec import encode
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, digest_of
-from device_agent.protocol.manifest import Variant
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Variant
 from edgeops.packaging.package import Package
-from edgeops.packaging.variants import FORMAT_OF_RUNTIME
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from device_agent.protocol.evidence import Evidence
-from device_agent.protocol.manifest import Waiver
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Waiver
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.evaluate import Evaluation, predict
 from edgeops.packaging.evidence import QUALITY_GATE, check_quality, drop_of, measure
@@ -50,11 +50,11 @@ def evaluate_quality(
     """
     if rows.y is None:
         raise InvalidGolden("the evaluation rows have no labels (y)")
-    with on_trial(file) as trial:
+    with on_trial(file, found.engine) as trial:
         predicted = predict(trial, rows, scores=found.scores)
     float_predicted = predicted
     if file.float_data is not None:
-        with on_trial(file, file.float_data) as trial:
+        with on_trial(file, found.engine, file.float_data) as trial:
             float_predicted = predict(trial, rows, scores=None)
     float_size = len(file.data if file.float_data is None else file.float_data)
     evidence = measure(
@@ -82,14 +82,21 @@ def pass_quality_gate(
 ) -> tuple[Waiver, ...]:
     """Hold every artifact to the bar; return the waiver if it was needed.
 
+    Args:
+        qualities: by runtime.
+        files: the artifacts, by format.
+        waivers: of this gate.
+        progress: told what was measured.
+
     Raises:
         GateFailed: an artifact loses too much, or too few rows can show that it does not.
     """
     needed = False
     for runtime, quality in qualities.items():
-        _tell(quality.evidence, files[runtime].name, progress)
+        name = files[FORMAT_OF_RUNTIME[runtime]].name
+        _tell(quality.evidence, name, progress)
         try:
-            check_quality(quality.evidence, quality.drop, files[runtime].name)
+            check_quality(quality.evidence, quality.drop, name)
         except GateFailed as error:
             if not waivers:
                 raise

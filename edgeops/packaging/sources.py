@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from device_agent.processing.prepare import prepare_rows
 from device_agent.protocol.errors import BadInput
-from device_agent.protocol.manifest import RUNTIME_OF_FORMAT
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
 from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidGolden, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
@@ -25,7 +25,6 @@ from edgeops.packaging.golden_rows import LabelledRows
 from edgeops.packaging.model_file import ModelFile
 from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe
 from edgeops.packaging.request import PackageRequest
-from edgeops.packaging.variants import FORMAT_OF_RUNTIME
 
 FLOAT = "float32"
 
@@ -72,7 +71,7 @@ def read_models(
     calibration: LabelledRows | None,
     progress: Callable[[str], None],
 ) -> dict[str, ModelFile]:
-    """Return the artifacts by the runtime that runs them; one for each.
+    """Return the artifacts by format; one for each.
 
     Args:
         request: names the models and recipes.
@@ -81,7 +80,7 @@ def read_models(
         progress: told one line about each step.
 
     Raises:
-        InvalidModel: unreadable, unsafe, or two files for one runtime.
+        InvalidModel: unreadable, unsafe, or two files of one format.
         InvalidInput: no recipe of that name for a format, or rows that are missing or bad.
         ConverterMissing, ConversionFailed, StoreFailed: as ``convert``.
     """
@@ -97,10 +96,10 @@ def read_models(
         source = read_source(path, trust_code=request.trust_code)
         for file in _artifacts(source, request.recipes, profiles, workshop):
             file = replace(file, preprocessing=request.preprocessing)
-            other = files.setdefault(file.runtime, file)
+            other = files.setdefault(file.format, file)
             if other.data != file.data:
                 raise InvalidModel(
-                    f"{other.name} and {path} are both for {file.runtime}: which one is meant?",
+                    f"{other.name} and {path} are both .{file.format}: which one is meant?",
                     next_step="give one file for each format",
                 )
     return files
@@ -141,7 +140,7 @@ def _as_is(source: Source) -> ModelFile:
     return ModelFile(
         name=str(source.path),
         data=source.path.read_bytes(),
-        runtime=RUNTIME_OF_FORMAT[source.kind.value],
+        format=source.kind.value,
         source=source.digest,
     )
 
@@ -156,7 +155,7 @@ def _made(source: Source, recipe: Recipe, workshop: Workshop) -> ModelFile:
     return ModelFile(
         name=str(source.path),
         data=made.path.read_bytes(),
-        runtime=RUNTIME_OF_FORMAT[recipe.format],
+        format=recipe.format,
         source=source.digest,
         recipe=recipe.name,
         float_data=float_data,

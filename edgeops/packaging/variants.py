@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from device_agent.protocol.manifest import RUNTIME_OF_FORMAT
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
 from edgeops.domain.errors import InvalidModel
 from edgeops.domain.profile import Profile
-
-FORMAT_OF_RUNTIME = {runtime: form for form, runtime in RUNTIME_OF_FORMAT.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedVariant:
-    """One variant to make: the artifact of ``runtime``, for ``profiles``."""
+    """One variant to make: an artifact run by ``runtime``, for ``profiles``."""
 
     runtime: str
     profiles: tuple[Profile, ...]
 
+    @property
+    def format(self) -> str:
+        """The format of its artifact."""
+        return FORMAT_OF_RUNTIME[self.runtime]
+
 
 def plan_variants(
-    profiles: Sequence[Profile], runtimes: Collection[str]
+    profiles: Sequence[Profile], formats: Collection[str]
 ) -> tuple[PlannedVariant, ...]:
     """Plan the variants of a package.
 
@@ -31,12 +34,12 @@ def plan_variants(
 
     Args:
         profiles: the classes of board, each once.
-        runtimes: those for which there is an artifact.
+        formats: those of which there is an artifact.
 
     Raises:
         InvalidModel: a profile runs none of them; the message names the format that it needs.
     """
-    waiting = {profile: _runnable(profile, runtimes) for profile in profiles}
+    waiting = {profile: _runnable(profile, formats) for profile in profiles}
     planned: list[PlannedVariant] = []
     while any(waiting.values()):
         runtime = _next_runtime(list(waiting.values()))
@@ -56,8 +59,8 @@ def _next_runtime(queues: Sequence[Sequence[str]]) -> str:
     return heads[0]
 
 
-def _runnable(profile: Profile, runtimes: Collection[str]) -> list[str]:
-    runnable = [each for each in profile.runtimes if each in runtimes]
+def _runnable(profile: Profile, formats: Collection[str]) -> list[str]:
+    runnable = [each for each in profile.runtimes if FORMAT_OF_RUNTIME[each] in formats]
     if not runnable:
         needs = " or ".join(f".{FORMAT_OF_RUNTIME[each]}" for each in profile.runtimes)
         raise InvalidModel(

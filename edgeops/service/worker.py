@@ -19,17 +19,17 @@ from device_agent.processing.golden import decode_golden
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import Digest, digest_of
-from device_agent.protocol.manifest import Manifest, Variant
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Manifest, Variant
 from edgeops.domain.errors import EdgeopsError, InvalidInput
 from edgeops.domain.retraining import Contest
 from edgeops.packaging.build import build_package
+from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import predict
 from edgeops.packaging.evidence import MAX_DROP
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows, spread
 from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
 from edgeops.packaging.package import Package
 from edgeops.packaging.request import MIN_ACCURACY, PackageRequest
-from edgeops.packaging.variants import FORMAT_OF_RUNTIME
 from edgeops.retraining.contest import DRIFTED, EVALUATION, contest, why_not
 from edgeops.retraining.contract import TrainingTask
 from edgeops.retraining.script import TrainingLimits, run_script
@@ -278,8 +278,9 @@ class _Job:
                 continue
             data = self._hub.get_blob(champion.artifact.ref.digest)
             own = package.blobs[variant.artifact.ref.digest]
-            before = _classes(self._parent, champion, data, rows)
-            after = _classes(package.manifest, variant, own, rows)
+            engine = engine_for(variant.runtime, self._options.cache, self._progress)
+            before = _classes(self._parent, champion, engine, data, rows)
+            after = _classes(package.manifest, variant, engine, own, rows)
             made.append(contest(name, variant.runtime, truth, before, after))
         return made
 
@@ -290,12 +291,14 @@ def _labels_of(rows: LabelledRows, name: str) -> Any:
     return rows.y
 
 
-def _classes(manifest: Manifest, variant: Variant, data: bytes, rows: LabelledRows) -> Any:
+def _classes(
+    manifest: Manifest, variant: Variant, engine: Engine, data: bytes, rows: LabelledRows
+) -> Any:
     file = ModelFile(
         name=f"{manifest.model}:{manifest.version}",
         data=data,
-        runtime=variant.runtime,
+        format=FORMAT_OF_RUNTIME[variant.runtime],
         preprocessing=manifest.preprocessing,
     )
-    with on_trial(file) as trial:
+    with on_trial(file, engine) as trial:
         return predict(trial, rows, scores=variant.scores).classes

@@ -11,6 +11,7 @@ from device_agent.protocol.manifest import Manifest, Waiver
 from device_agent.protocol.reference import ReferenceProfile
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.build import build_package
+from edgeops.packaging.engines import Engine
 from edgeops.packaging.layout import read_layout, write_layout
 from edgeops.packaging.model_file import ModelFile
 from edgeops.packaging.package import Package
@@ -21,6 +22,7 @@ from tests.digits_models import digits, tflite_path
 
 SPLIT = digits(0)
 KEY = SigningKey.generate()
+LITERT = Engine(runtime="litert", package="LiteRT")
 
 
 def saved(path: Path, x: np.ndarray, y: np.ndarray) -> Path:
@@ -53,11 +55,11 @@ def quality_of(artifact: int, float_model: int, rows: int) -> tuple[ModelFile, Q
     file = ModelFile(
         name=f"digits-v{artifact}.tflite",
         data=tflite_path(artifact).read_bytes(),
-        runtime="litert",
+        format="tflite",
         recipe="tflite-int8",
         float_data=tflite_path(float_model).read_bytes(),
     )
-    with on_trial(file) as trial:
+    with on_trial(file, LITERT) as trial:
         found = evaluate(trial, None, scores=None, tolerance=None)
     labelled = LabelledRows(
         x=SPLIT.stream_x[:rows], y=SPLIT.stream_y[:rows], digest="sha256:" + "0" * 64
@@ -96,14 +98,14 @@ def test_a_package_with_a_reference_comes_back_from_disk_as_it_was(tmp_path: Pat
 def test_an_artifact_that_lost_its_meaning_is_refused() -> None:
     file, quality = quality_of(artifact=3, float_model=2, rows=833)
     with pytest.raises(GateFailed, match=r"digits-v3\.tflite by tflite-int8 loses 0\.8"):
-        pass_quality_gate({"litert": quality}, {"litert": file}, (), lambda _: None)
+        pass_quality_gate({"litert": quality}, {"tflite": file}, (), lambda _: None)
 
 
 def test_a_waiver_lets_it_pass_and_is_recorded() -> None:
     file, quality = quality_of(artifact=3, float_model=2, rows=100)
     waiver = Waiver(gate="quality", reason="shown on purpose")
     said: list[str] = []
-    kept = pass_quality_gate({"litert": quality}, {"litert": file}, (waiver,), said.append)
+    kept = pass_quality_gate({"litert": quality}, {"tflite": file}, (waiver,), said.append)
     assert kept == (waiver,)
     assert any(line.startswith("warning: waived") for line in said)
 
