@@ -103,7 +103,7 @@ def _made(runtime: str, apart: _Apart, cache: Path, progress: Callable[[str], No
 
 
 def _base_python(runtime: str, apart: _Apart) -> str:
-    if f"{sys.version_info.major}.{sys.version_info.minor}" in apart.pythons:
+    if "{}.{}".format(*sys.version_info) in apart.pythons:
         return sys.executable
     found = (shutil.which(f"python{version}") for version in apart.pythons)
     if (python := next(filter(None, found), None)) is None:
