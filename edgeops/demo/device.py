@@ -74,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--shifted-when", required=True, type=Path, help="a file that is there")
     parser.add_argument("--labels-when", required=True, type=Path, help="a file that is there")
     parser.add_argument("--samples", type=float, default=0.0, help="share of rows to let out")
-    parser.add_argument("--rate", type=float, default=40.0, help="rows per second")
+    parser.add_argument("--rate", type=float, default=60.0, help="rows per second")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--model", default="digits")
     return parser.parse_args()
