@@ -18,7 +18,7 @@ from edgeops.cli.output import (
 )
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import EdgeopsError
-from edgeops.service.local import Finding, examine
+from edgeops.service.examination import Finding, examine
 
 MAX_CLOCK_OFFSET_S = 30.0
 

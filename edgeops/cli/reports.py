@@ -9,8 +9,6 @@ import click
 from edgeops.cli.output import errors_shown, say, size
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import InvalidInput
-from edgeops.reports import render
-from edgeops.reports.exchange import facts_from_document
 
 
 @click.command()
@@ -26,9 +24,12 @@ def report(settings: Settings, model: str, out: Path | None) -> None:
     """Write a MODEL's life in the fleet as one HTML page that needs nothing else.
 
     Quantization, rollouts, drift, accuracy, bytes and lineage, as the hub knows them now. Drift
-    and accuracy are drawn from the newest 4,000 windows that the hub keeps, bytes since it
-    started. It takes the extra: pip install 'edgeops[reports]'.
+    and accuracy are drawn from the newest 4,000 windows that the hub keeps. It takes the extra:
+    pip install 'edgeops[reports]'.
     """
+    from edgeops.reports import render
+    from edgeops.reports.exchange import facts_from_document
+
     facts = facts_from_document(settings.client().report(model))
     path = out or Path(f"{facts.model}-report.html")
     if path.is_dir():

@@ -13,6 +13,7 @@ from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Trial
 
+MAX_LINEAGE = 500
 AS_IS = "as-is"
 """The recipe of a file that was packaged as it was given."""
 
@@ -27,6 +28,7 @@ class ModelFile:
         format: ``tflite`` or ``onnx``.
         recipe: how it was made, ``AS_IS`` if it was not.
         source: digest of the model that a person named; None if that is ``data`` itself.
+        excluded: operators that stayed in floats although the recipe quantizes them.
         float_data: the float model that it was made from, in the same format; None if it is
             that model itself.
         tools: versions of the packages that made it, by name.
@@ -39,6 +41,7 @@ class ModelFile:
     format: str
     source: Digest | None = None
     recipe: str = AS_IS
+    excluded: tuple[str, ...] = ()
     float_data: bytes | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
     calibration: Digest | None = None
@@ -50,6 +53,8 @@ class ModelFile:
         said: dict[str, str] = {"source": self.source or digest_of(self.data)}
         if self.recipe != AS_IS:
             said["recipe"] = self.recipe
+        if self.excluded:
+            said["excluded"] = ", ".join(self.excluded)[:MAX_LINEAGE]
         if self.tools:
             said["converter"] = ", ".join(f"{k} {v}" for k, v in sorted(self.tools.items()))
         if self.calibration is not None:

@@ -23,7 +23,7 @@ from edgeops.packaging.evidence import MAX_DROP, QUALITY_GATE
 MIN_ACCURACY = 0.8
 WAIVABLE = (GOLDEN_GATE, QUALITY_GATE)
 RESERVED_LINEAGE = (
-    *("source.", "recipe.", "converter.", "calibration.", "runtime.", "evaluation."),
+    *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime.", "evaluation."),
     *("golden", "packager"),
 )
 """Beginnings of the lineage keys that the packager itself fills in."""

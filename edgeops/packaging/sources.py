@@ -21,9 +21,10 @@ from edgeops.domain.errors import InvalidGolden, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
 from edgeops.packaging.convert import Converted, convert
 from edgeops.packaging.convert.source import Source, read_source
+from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.golden_rows import LabelledRows
 from edgeops.packaging.model_file import ModelFile
-from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe
+from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
 from edgeops.packaging.request import PackageRequest
 
 FLOAT = "float32"
@@ -31,8 +32,12 @@ FLOAT = "float32"
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Workshop:
-    """What every conversion of one package shares; ``calibration`` rows are not prepared yet."""
+    """What every conversion of one package shares; ``calibration`` rows are not prepared yet.
 
+    ``engines`` are what runs the artifacts on devices.
+    """
+
+    engines: Sequence[Engine]
     calibration: LabelledRows | None
     preprocessing: Preprocessing | None
     cache: Path | None
@@ -54,6 +59,9 @@ class Workshop:
             cache=self.cache,
             trust_code=self.trust_code,
             progress=self.progress,
+            engines=[
+                each for each in self.engines if FORMAT_OF_RUNTIME[each.runtime] == recipe.format
+            ],
         )
 
     def _prepared(self) -> NDArray[Any] | None:
@@ -84,7 +92,12 @@ def read_models(
         InvalidInput: no recipe of that name for a format, or rows that are missing or bad.
         ConverterMissing, ConversionFailed, StoreFailed: as ``convert``.
     """
+    runtimes = dict.fromkeys(name for profile in profiles for name in profile.runtimes)
+    recipes = tuple(_recipe_named(name) for name in request.recipes)
     workshop = Workshop(
+        engines=(
+            [engine_for(each, request.cache, progress) for each in runtimes] if recipes else ()
+        ),
         calibration=calibration,
         preprocessing=request.preprocessing,
         cache=request.cache,
@@ -94,7 +107,7 @@ def read_models(
     files: dict[str, ModelFile] = {}
     for path in request.models:
         source = read_source(path, trust_code=request.trust_code)
-        for file in _artifacts(source, request.recipes, profiles, workshop):
+        for file in _artifacts(source, recipes, profiles, workshop):
             file = replace(file, preprocessing=request.preprocessing)
             other = files.setdefault(file.format, file)
             if other.data != file.data:
@@ -106,7 +119,10 @@ def read_models(
 
 
 def _artifacts(
-    source: Source, recipes: Sequence[str], profiles: Sequence[Profile], workshop: Workshop
+    source: Source,
+    recipes: Sequence[Recipe | str],
+    profiles: Sequence[Profile],
+    workshop: Workshop,
 ) -> Iterator[ModelFile]:
     if not source.kind.needs_tensorflow:
         form = source.kind.value
@@ -125,15 +141,23 @@ def _artifacts(
             yield _made(source, recipe, workshop)
 
 
-def _recipe_for(form: str, names: Sequence[str]) -> Recipe | None:
-    """Return the recipe for a format: the one that names it, else the precision alone."""
-    exact = [name for name in names if name in RECIPES and RECIPES[name].format == form]
-    short = [name for name in names if name not in RECIPES]
+def _recipe_named(name: str) -> Recipe | str:
+    """Return the recipe that a person named: a file, a ready one, or just a precision."""
+    if name.endswith(".json"):
+        return read_recipe(Path(name))
+    return RECIPES.get(name, name)
+
+
+def _recipe_for(form: str, recipes: Sequence[Recipe | str]) -> Recipe | None:
+    """Return the recipe for a format: the one that is for it, else the precision alone."""
+    exact = [each for each in recipes if isinstance(each, Recipe) and each.format == form]
+    short = [each for each in recipes if isinstance(each, str)]
     if len(exact or short) > 1:
+        names = [each.name for each in exact] or short
         raise InvalidInput(
-            f"{' and '.join(exact or short)} are both for .{form}", next_step="give one of them"
+            f"{' and '.join(names)} are both for .{form}", next_step="give one of them"
         )
-    return parse_recipe((exact or short)[0], form) if exact or short else None
+    return exact[0] if exact else parse_recipe(short[0], form) if short else None
 
 
 def _as_is(source: Source) -> ModelFile:
@@ -158,6 +182,7 @@ def _made(source: Source, recipe: Recipe, workshop: Workshop) -> ModelFile:
         format=recipe.format,
         source=source.digest,
         recipe=recipe.name,
+        excluded=made.excluded,
         float_data=float_data,
         tools=made.tools,
         calibration=(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeops.domain.errors import InvalidInput
-from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe
+from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda each: each.name)
@@ -77,12 +79,67 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str, form: str | N
     assert f"{form or 'tflite'}-float32" in refused.value.next_step
 
 
-def test_another_percentile_is_part_of_the_name() -> None:
-    ready = RECIPES["tflite-int8-percentile"]
-    assert replace(ready, name="tflite-int8-percentile99.99", percentile=99.99).percentile == 99.99
-    with pytest.raises(InvalidInput) as refused:
-        replace(ready, percentile=99.99)
-    assert "tflite-int8-percentile99.99" in refused.value.next_step
+def test_a_recipe_that_somebody_wrote_is_read_from_its_file(tmp_path: Path) -> None:
+    ready = RECIPES["tflite-int8-percentile"].to_document()
+    path = tmp_path / "mine.json"
+    rules = [
+        {"name": "^dense", "precision": "float32"},
+        {"operator": "CONV_2D", "precision": "int16"},
+    ]
+    path.write_text(json.dumps({**ready, "name": "mine", "percentile": 99.99, "rules": rules}))
+    recipe = read_recipe(path)
+    assert (recipe.name, recipe.percentile) == ("mine", 99.99)
+    assert recipe.precision_of("FULLY_CONNECTED", "dense_1/MatMul") == "float32"
+    assert recipe.precision_of("FULLY_CONNECTED", "last/dense") == "int8"
+    assert recipe.precision_of("CONV_2D", "dense_conv") == "int16"  # the last rule that fits
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("{", "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("null", "recipe"),
+        (json.dumps({**RECIPES["tflite-int8"].to_document(), "percentile": 7}), "percentile"),
+        (
+            json.dumps({**RECIPES["onnx-int8"].to_document(), "granularity": "channel"}),
+            "ready recipe",
+        ),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(text: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match=why):
+        read_recipe(path)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        read_recipe(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"precision": "int4"},
+        {"precision": "int16"},
+        {"precision": "float32", "name": "("},
+        {"precision": "float32", "operator": "a b"},
+        {"precision": "float32", "colour": "blue"},
+        {"name": "x"},
+        7,
+    ],
+    ids=str,
+)
+def test_a_rule_that_cannot_be_is_refused(rule: object) -> None:
+    document = {**RECIPES["onnx-int8"].to_document(), "name": "mine", "rules": [rule]}
+    with pytest.raises(InvalidInput):
+        Recipe.from_document(document)
+
+
+def test_an_operator_that_a_recipe_does_not_take_stays_as_it_is() -> None:
+    assert RECIPES["onnx-int8"].precision_of("Softmax", "scores") == "float32"
+    assert RECIPES["onnx-int8"].precision_of("Conv", "first") == "int8"
+    assert RECIPES["tflite-int8"].precision_of("SOFTMAX", "scores") == "int8"
+    assert RECIPES["tflite-float16"].precision_of("SOFTMAX", "scores") == "float16"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +153,9 @@ def test_another_percentile_is_part_of_the_name() -> None:
         {"percentile": 99.9},
         {"granularity": "block"},
         {"operators": []},
-        {"operators": ["Softmax"]},
+        {"operators": ["Soft max"]},
         {"operators": "Conv"},
-        {"name": "onnx-float32"},
+        {"name": "My recipe"},
         {"precision": "float32"},
         {"schema_version": 2},
         {"schema_version": None},

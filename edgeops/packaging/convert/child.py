@@ -52,7 +52,7 @@ def _convert(job: Job) -> Report:
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import quantize_tflite
 
-        data, report = quantize_tflite(source.read_bytes(), job.recipe, rows)
+        data, report = quantize_tflite(source.read_bytes(), job.recipe, rows, job.others)
     else:
         from edgeops.packaging.convert.onnx_quantize import quantize_onnx
 

@@ -6,7 +6,7 @@ anything else that comes from outside.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from device_agent.protocol.codec import decode, encode
@@ -16,7 +16,8 @@ from device_agent.protocol.ids import Digest
 from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel
 from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
 from edgeops.packaging.convert.source import SourceKind
-from edgeops.packaging.recipes import Recipe
+from edgeops.packaging.engines import Engine
+from edgeops.packaging.recipes.schema import MAX_RULES, Recipe
 
 MAX_JOB_BYTES = 32 * 1024
 """Below the 64 KiB that a pipe holds, so that writing a job never waits for the child."""
@@ -27,6 +28,7 @@ MAX_TEXT = 1000
 MAX_NAME = 8192
 """Length of a tensor's name: TensorFlow joins the names of all that it fused."""
 MAX_PATH = 4096
+MAX_ENGINES = 8
 MAX_NUMBER = 3.5e38
 MAX_MEMORY_MIB = 1024 * 1024
 
@@ -50,6 +52,7 @@ class Job:
         calibration: path of an ``.npy`` with calibration rows, or None.
         trust_code: let Keras load code.
         memory_mib: most memory that the child may allocate.
+        others: engines in other environments that must answer as the own ones do.
     """
 
     source: str
@@ -60,6 +63,7 @@ class Job:
     calibration: str | None
     trust_code: bool
     memory_mib: int
+    others: tuple[Engine, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Return the JSON form.
@@ -76,6 +80,7 @@ class Job:
             "calibration": self.calibration,
             "trust_code": self.trust_code,
             "memory_mib": self.memory_mib,
+            "others": [asdict(engine) for engine in self.others],
         }
         try:
             data = encode(document)
@@ -104,6 +109,7 @@ class Job:
             calibration=fields.text("calibration", max_length=MAX_PATH) if has_rows else None,
             trust_code=fields.boolean("trust_code"),
             memory_mib=fields.integer("memory_mib", minimum=1, maximum=MAX_MEMORY_MIB),
+            others=fields.list_of("others", _engine, max_items=MAX_ENGINES),
         )
 
 
@@ -114,17 +120,24 @@ class Report:
     Attributes:
         ranges: of activations, by tensor name, or None if none were needed.
         notes: what a person should know, a line each.
+        excluded: names of the operators that stay in floats although the recipe quantizes
+            them: some runtime would have answered otherwise.
     """
 
     ranges: dict[str, tuple[float, float]] | None = None
     notes: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form."""
         listed = None
         if self.ranges is not None:
             listed = [{"name": k, "low": v[0], "high": v[1]} for k, v in self.ranges.items()]
-        return {"ranges": listed, "notes": [_short(note) for note in self.notes[:MAX_NOTES]]}
+        return {
+            "ranges": listed,
+            "notes": [_short(note) for note in self.notes[:MAX_NOTES]],
+            "excluded": list(self.excluded),
+        }
 
     def to_bytes(self) -> bytes:
         """Return the JSON form as bytes."""
@@ -153,7 +166,8 @@ class Report:
         if fields.has("ranges"):
             ranges = dict(fields.list_of("ranges", _range, max_items=MAX_RANGES))
         notes = fields.texts("notes", max_items=MAX_NOTES, max_length=MAX_TEXT)
-        return cls(ranges=ranges, notes=notes)
+        excluded = fields.texts("excluded", max_items=MAX_RULES, max_length=MAX_NAME)
+        return cls(ranges=ranges, notes=notes, excluded=excluded)
 
 
 def failure_bytes(error: EdgeopsError) -> bytes:
@@ -161,6 +175,15 @@ def failure_bytes(error: EdgeopsError) -> bytes:
     name = next((each for each in _KINDS if type(error).__name__ == each), "ConversionFailed")
     return encode(
         {"error": name, "cause": _short(str(error)), "next_step": _short(error.next_step)}
+    )
+
+
+def _engine(fields: Fields) -> Engine:
+    return Engine(
+        runtime=fields.text("runtime"),
+        package=fields.text("package"),
+        python=fields.text("python", max_length=MAX_PATH),
+        optimized=fields.boolean("optimized"),
     )
 
 

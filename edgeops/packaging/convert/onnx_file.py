@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidModel
 
 OPSET = 17
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose weights are quantized; together they hold nearly all of most models."""
 MAX_IR_VERSION = 9
 """Older runtimes refuse newer ones; opset 17 needs 8."""
 QUANTIZING = (
@@ -74,10 +77,14 @@ def check_float(model: Any) -> None:
         )
 
 
-def quantized_weights(model: Any, operators: tuple[str, ...]) -> OnnxWeights:
-    """Return how many of the constant weights of ``operators`` are int8.
+def quantized_weights(model: Any, nodes: Collection[str] | None = None) -> OnnxWeights:
+    """Return how many of the constant weights of operators in ``WEIGHTED`` are int8.
 
     A weight is an initializer, or one behind a ``DequantizeLinear``, of rank 2 or more.
+
+    Args:
+        model: an ``onnx.ModelProto``.
+        nodes: names of the nodes to look at; None looks at all.
     """
     constants = {each.name: each for each in model.graph.initializer}
     behind = {
@@ -87,7 +94,7 @@ def quantized_weights(model: Any, operators: tuple[str, ...]) -> OnnxWeights:
     }
     counts: Counter[bool] = Counter()
     for node in model.graph.node:
-        if node.op_type not in operators:
+        if node.op_type not in WEIGHTED or (nodes is not None and node.name not in nodes):
             continue
         for name in node.input[:2]:  # the third is a bias: 32-bit, and small
             constant = constants.get(behind.get(name, name))
@@ -96,23 +103,33 @@ def quantized_weights(model: Any, operators: tuple[str, ...]) -> OnnxWeights:
     return OnnxWeights(int8=counts[True], total=counts[True] + counts[False])
 
 
-def canonical(model: Any, *, rename: bool) -> bytes:
+def number_anew(model: Any) -> dict[str, str]:
+    """Number nodes and inner values anew, in place; return the former names by the new ones.
+
+    Exporters number them as their threads come along. Inputs and outputs keep their names, and
+    so does a model with graphs within its graph.
+    """
+    graph = model.graph
+    if _has_subgraphs(graph):
+        return {}
+    _sort_nodes(graph)
+    names = _number(graph)
+    _drop_unused(graph)
+    graph.name = "model"
+    del graph.value_info[:]
+    return {new: old for old, new in names.items()}
+
+
+def canonical(model: Any) -> bytes:
     """Return a model's bytes so that equal models give equal bytes, for runtimes of all ages.
 
     Args:
         model: an ``onnx.ModelProto``, changed in place.
-        rename: also number nodes and inner values anew. Exporters number them as their
-            threads come along. Inputs and outputs keep their names.
     """
     graph = model.graph
     is_flat = not _has_subgraphs(graph)
     if is_flat:
         _sort_nodes(graph)
-    if rename and is_flat:
-        _number(graph)
-        _drop_unused(graph)
-        graph.name = "model"
-        del graph.value_info[:]
     model.ir_version = min(model.ir_version, MAX_IR_VERSION)
     for part in (model, graph, *graph.node, *graph.input, *graph.output):
         part.doc_string = ""
@@ -169,7 +186,7 @@ def _sort_nodes(graph: Any) -> None:
     graph.node.extend(copies)
 
 
-def _number(graph: Any) -> None:
+def _number(graph: Any) -> dict[str, str]:
     kept = {each.name for each in (*graph.input, *graph.output)}
     names: dict[str, str] = {}
     count: Counter[str] = Counter()
@@ -187,6 +204,7 @@ def _number(graph: Any) -> None:
             values[:] = [names.get(name, name) for name in values]
     for constant in graph.initializer:
         constant.name = names.get(constant.name, constant.name)
+    return names
 
 
 def _drop_unused(graph: Any) -> None:

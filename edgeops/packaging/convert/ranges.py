@@ -1,8 +1,9 @@
 """Ranges of activations, from the values that tensors take on calibration rows.
 
 By min-max every value lies within. By percentile that share does, the rest is cut off at both
-ends alike: outliers then cost no resolution. ai-edge-quantizer's own calibrator takes a moving
-average instead, which measured 4 to 13 dB worse (SQNR).
+ends alike: outliers then cost no resolution. By mse both ends are drawn in alike to where the mean
+squared error of 8 bits, clipping and rounding together, is least. ai-edge-quantizer's own
+calibrator takes a moving average instead, which measured 4 to 13 dB worse (SQNR).
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeops.packaging.convert.errors import ConversionFailed
-from edgeops.packaging.recipes import PERCENTILE, Recipe
+from edgeops.packaging.recipes.schema import MSE, PERCENTILE, Recipe
 
 BINS = 4096
 MIN_WIDTH = 1e-3
 """Narrowest range. A tensor that is constant on all rows tells nothing, and with a range of
 nearly nothing the 32-bit biases behind it would overflow."""
+STEPS = 255
+"""Of an 8-bit range."""
+SHRUNK = 100
+"""How many ranges are tried by mse: hundredths of the whole one."""
 
 Ranges: TypeAlias = dict[str, tuple[float, float]]
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
@@ -31,7 +36,7 @@ def find_ranges(run: Run, rows: Iterable[NDArray[Any]], recipe: Recipe) -> Range
 
     Args:
         run: answers one row: float values by tensor name; the same names for every row.
-        rows: run once, or twice for percentiles.
+        rows: run once, or twice for percentiles and mse.
         recipe: says how.
 
     Returns:
@@ -44,7 +49,11 @@ def find_ranges(run: Run, rows: Iterable[NDArray[Any]], recipe: Recipe) -> Range
     extremes = _extremes(run, kept)
     if recipe.calibration == PERCENTILE and recipe.percentile is not None:
         cut = (100.0 - recipe.percentile) / 200.0
-        extremes = _percentiles(run, kept, extremes, cut)
+        counts = _histograms(run, kept, extremes)
+        extremes = {name: _quantiles(counts[name], extremes[name], cut) for name in extremes}
+    if recipe.calibration == MSE:
+        counts = _histograms(run, kept, extremes)
+        extremes = {name: _least_error(counts[name], extremes[name]) for name in extremes}
     return {name: _widened(*extremes[name]) for name in sorted(extremes)}
 
 
@@ -70,13 +79,16 @@ def _extremes(run: Run, rows: list[NDArray[Any]]) -> Ranges:
     return found
 
 
-def _percentiles(run: Run, rows: list[NDArray[Any]], extremes: Ranges, cut: float) -> Ranges:
+def _histograms(
+    run: Run, rows: list[NDArray[Any]], extremes: Ranges
+) -> dict[str, NDArray[np.int64]]:
+    """Return how often each of ``BINS`` equal parts of a tensor's range was hit."""
     counts = {name: np.zeros(BINS, np.int64) for name in extremes}
     for row in rows:
         for name, value in run(row).items():
             if value.size and extremes[name][0] < extremes[name][1]:
                 counts[name] += np.histogram(value, BINS, extremes[name])[0]
-    return {name: _quantiles(counts[name], extremes[name], cut) for name in extremes}
+    return counts
 
 
 def _quantiles(
@@ -91,6 +103,27 @@ def _quantiles(
     first = int(np.searchsorted(below, cut * total, side="right"))
     last = int(np.searchsorted(below, (1.0 - cut) * total, side="left"))
     return float(edges[min(first, BINS - 1)]), float(edges[min(last, BINS - 1) + 1])
+
+
+def _least_error(counts: NDArray[np.int64], extremes: tuple[float, float]) -> tuple[float, float]:
+    """Return the range, drawn in at both ends alike, with the least mean squared error.
+
+    A value within costs step² / 12 by rounding, one without its squared distance.
+    """
+    low, high = min(0.0, extremes[0]), max(0.0, extremes[1])
+    if not counts.sum() or high <= low:
+        return extremes
+    edges = np.linspace(*extremes, BINS + 1)
+    values = (edges[:-1] + edges[1:]) / 2
+    best, least = (low, high), np.inf
+    for part in range(SHRUNK, 0, -1):
+        a, b = low * part / SHRUNK, high * part / SHRUNK
+        outside = np.maximum(0.0, np.maximum(a - values, values - b))
+        step = (b - a) / STEPS
+        error = float((counts * (outside**2 + (outside == 0) * step**2 / 12)).sum())
+        if error < least:
+            best, least = (a, b), error
+    return best
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

@@ -7,9 +7,10 @@ converted once for all recipes.
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from edgeops.packaging.convert.job import Job, Report
 from edgeops.packaging.convert.process import Limits, run_job
 from edgeops.packaging.convert.ranges import Ranges
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
+from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
 
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""
 
 DEFAULT_LIMITS = Limits()
@@ -41,6 +43,8 @@ class Converted:
     Attributes:
         path: the file, inside the cache: copy it, do not change it.
         recipe: how it was made.
+        excluded: operators that stayed in floats all the same: some engine would have answered
+            otherwise.
         ranges: of activations by tensor name, or None for floats; lineage keeps them.
         tools: versions of the packages that took part, by name.
         notes: what a person should know, a line each.
@@ -48,6 +52,7 @@ class Converted:
 
     path: Path
     recipe: Recipe
+    excluded: tuple[str, ...]
     ranges: Ranges | None
     tools: Mapping[str, str]
     notes: tuple[str, ...]
@@ -61,6 +66,7 @@ def convert(
     cache: Path,
     trust_code: bool,
     progress: Progress,
+    engines: Sequence[Engine] = (),
     limits: Limits = DEFAULT_LIMITS,
 ) -> Converted:
     """Make the artifact of a recipe.
@@ -75,6 +81,7 @@ def convert(
         cache: folder of conversions; made if it is missing.
         trust_code: take models that hold code (Lambda layers, custom objects).
         progress: told one line about each step.
+        engines: what runs it on devices; all of them must answer alike.
         limits: time and memory of one step.
 
     Raises:
@@ -96,11 +103,14 @@ def convert(
         )
     needed = tools.CHECKING if recipe.precision == "float32" else tools.QUANTIZING
     versions = tools.versions(needed[recipe.format], f"recipe {recipe.name}")
-    step = _Step(source=found, recipe=recipe, rows=rows, versions=versions)
+    others = tuple(engine for engine in engines if engine.python != sys.executable)
+    both = tuple(replace(each, optimized=is_on) for each in others for is_on in (True, False))
+    step = _Step(source=found, recipe=recipe, rows=rows, versions=versions, others=both)
     kept = _do(step, cache, lambda: progress(f"making {recipe.name} of {source}"), limits)
     return Converted(
         path=kept.path,
         recipe=recipe,
+        excluded=kept.report.excluded,
         ranges=kept.report.ranges,
         tools={**used, **versions},
         notes=(*notes, *kept.report.notes),
@@ -126,6 +136,7 @@ class _Step:
     rows: NDArray[Any] | None
     versions: Mapping[str, str]
     trust_code: bool = False
+    others: tuple[Engine, ...] = ()
 
     @property
     def key(self) -> dict[str, object]:
@@ -137,6 +148,7 @@ class _Step:
             "calibration": None if self.rows is None else rows_digest(self.rows),
             "tools": dict(self.versions),
             "trust_code": self.trust_code,
+            "engines": [engine.name for engine in self.others],
         }
 
 
@@ -182,6 +194,7 @@ def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) 
                 calibration=None if step.rows is None else str(rows_file),
                 trust_code=step.trust_code,
                 memory_mib=limits.memory_mib,
+                others=step.others,
             )
             return run_job(job, limits)
 

@@ -225,7 +225,7 @@ def _to_onnx(loaded: Loaded) -> bytes:
     import tensorflow as tf
     import tf2onnx
 
-    from edgeops.packaging.convert.onnx_file import canonical
+    from edgeops.packaging.convert.onnx_file import canonical, number_anew
 
     function = tf.function(loaded.call)
     try:
@@ -237,7 +237,8 @@ def _to_onnx(loaded: Loaded) -> bytes:
             f"tf2onnx cannot convert it to .onnx: {one_line(error)}",
             next_step="replace the operators that it names, or make .tflite",
         ) from error
-    return canonical(model, rename=True)
+    number_anew(model)
+    return canonical(model)
 
 
 def _check_same(loaded: Loaded, target: Path, form: str) -> None:

@@ -36,6 +36,15 @@ _MIN_WEIGHT_RANK = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """One operator of a file: its type, the name of its first output, its weights in elements."""
+
+    type: str
+    name: str
+    weights: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """What a file is made of.
 
@@ -56,22 +65,26 @@ class Contents:
         return self.weights.get(dtype, 0) / max(1, sum(self.weights.values()))
 
 
-def load(data: bytes, *, keep_all: bool = False) -> Any:
+def load(data: bytes, *, keep_all: bool = False, delegates: bool = False) -> Any:
     """Return an interpreter for a file, tensors allocated; LiteRT has verified it then.
 
     Args:
         data: the file.
         keep_all: keep the values of inner tensors readable after a run.
+        delegates: let XNNPACK compute, as on devices. Delegates hide inner tensors, and may
+            compute them in another order.
 
     Raises:
         InvalidModel: LiteRT cannot load it.
     """
     try:
-        # Without delegates: they hide inner tensors, and may compute them in another order.
+        kinds = OpResolverType
         interpreter = Interpreter(
             model_content=data,
             num_threads=THREADS,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            experimental_op_resolver_type=(
+                kinds.AUTO if delegates else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            ),
             experimental_preserve_all_tensors=keep_all,
         )
         interpreter.allocate_tensors()
@@ -150,6 +163,34 @@ def contents(model: Any) -> Contents:
         operators=dict(operators),
         quantized=is_quantized,
     )
+
+
+def operators(model: Any) -> list[Operator]:
+    """Return the operators of the first subgraph in their order."""
+    graph = model.subgraphs[0]
+    found = []
+    for operator in graph.operators:
+        constants = [
+            graph.tensors[at]
+            for at in (() if operator.inputs is None else operator.inputs)
+            if at >= 0 and is_constant(model, graph.tensors[at])
+        ]
+        weights = [
+            int(np.prod(each.shape))
+            for each in constants
+            if each.shape is not None
+            and len(each.shape) >= _MIN_WEIGHT_RANK
+            and _DTYPES.get(each.type) in WEIGHT_DTYPES
+        ]
+        first = graph.tensors[operator.outputs[0]].name if len(operator.outputs) else b""
+        found.append(
+            Operator(
+                type=_operator_name(model.operatorCodes[operator.opcodeIndex]),
+                name=first.decode(errors="replace"),
+                weights=sum(weights),
+            )
+        )
+    return found
 
 
 def is_constant(model: Any, tensor: Any) -> bool:

@@ -6,7 +6,9 @@ looked at, never whether the call returned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,31 +23,54 @@ from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
+from edgeops.packaging.convert.repair import Names, difference, settle
+from edgeops.packaging.convert.tflite_engines import on_engines, run_rows
 from edgeops.packaging.convert.tflite_file import (
+    WEIGHTED,
     Contents,
+    Operator,
     contents,
     inject_signature,
     is_constant,
     load,
+    operators,
     pack,
     restore_names,
     unpack,
 )
-from edgeops.packaging.recipes import Recipe
+from edgeops.packaging.engines import Engine
+from edgeops.packaging.recipes.schema import (
+    ALL_OPERATORS,
+    DYNAMIC,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    INT16,
+    STATIC,
+    WEIGHTS8,
+    Recipe,
+    Rule,
+)
 
 MIN_SHARE = 0.9
 """Share of the weights, and of the operators with weights, that must be as the recipe says."""
 COMPARED_ROWS = 64
+_ACTIVATION_BITS = {INT8: 8, INT16: 16}
+_QUANTIZERS_NAME = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
+"""Types that the quantizer calls otherwise than the format."""
 _SEED = 0
 
 
-def quantize_tflite(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tuple[bytes, Report]:
+def quantize_tflite(
+    data: bytes, recipe: Recipe, rows: NDArray[Any] | None, others: Sequence[Engine] = ()
+) -> tuple[bytes, Report]:
     """Make what a recipe says from a float ``.tflite``.
 
     Args:
         data: the file; with ``float32`` it comes back as it is.
         recipe: of format tflite.
-        rows: calibration rows ``[n, ...]`` for int8, else None.
+        rows: calibration rows ``[n, ...]`` for recipes with ranges, else None.
+        others: engines besides LiteRT that must answer alike.
 
     Returns:
         The file, and the report with ranges and notes. Inputs and outputs keep their dtypes
@@ -65,19 +90,60 @@ def quantize_tflite(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> t
     if inject_signature(original):
         notes.append("the model had no signature: one was made from its inputs and outputs")
     prepared = pack(original)
+    parts = operators(original)
+    _check_promise(parts, recipe)
     ranges = None
     if recipe.needs_calibration:
         if rows is None:
-            raise InvalidInput("int8 needs calibration rows, none are given")
+            raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
         ranges, said = _calibrate(prepared, original, recipe, rows)
         notes += said
-    result = unpack(_quantize(prepared, recipe, ranges))
+    spec, _ = _only_input(load(data))
+    compared, which = _compared_rows(rows, spec)
+    expected = run_rows(load(data), compared)
+
+    def make(excluded: Names) -> bytes:
+        return _made(prepared, original, _without(recipe, excluded), parts, ranges)
+
+    def differs(file: bytes) -> str | None:
+        return difference(on_engines(file, compared, others), expected)
+
+    names = [part.name for part in parts if recipe.precision_of(part.type, part.name) != FLOAT32]
+    settled = settle(recipe.name, names, make, differs)
+    final = _without(recipe, settled.excluded)
+    found = contents(unpack(settled.data))
+    _check_effect(found, final, parts)
+    notes += [*settled.notes, *_left_float(found, recipe)]
+    error = relative_error(run_rows(load(settled.data), compared), expected)
+    notes.append(f"answers differ from float by {sqnr_db(error):.1f} dB (SQNR, {which})")
+    report = Report(ranges=ranges, notes=tuple(notes), excluded=settled.excluded)
+    return settled.data, report
+
+
+def _without(recipe: Recipe, excluded: Collection[str]) -> Recipe:
+    """Return a recipe that leaves operators in floats besides."""
+    rules = (Rule(precision=FLOAT32, name=f"^{re.escape(name)}$") for name in sorted(excluded))
+    return replace(recipe, rules=(*recipe.rules, *rules)) if excluded else recipe
+
+
+def _made(
+    data: bytes, original: Any, recipe: Recipe, parts: list[Operator], ranges: Ranges | None
+) -> bytes:
+    if all(recipe.precision_of(part.type, part.name) == FLOAT32 for part in parts):
+        return data
+    result = unpack(_quantize(data, recipe, parts, ranges))
     restore_names(result, original)
-    made = pack(result)
-    _check_effect(contents(result), recipe)
-    notes += _left_float(contents(result), recipe)
-    notes.append(_compare(data, made, rows))
-    return made, Report(ranges=ranges, notes=tuple(notes))
+    return pack(result)
+
+
+def _compared_rows(rows: NDArray[Any] | None, spec: TensorSpec) -> tuple[list[NDArray[Any]], str]:
+    """Return inputs to compare on, and what they are."""
+    which = "calibration rows"
+    if rows is None:
+        chance = np.random.default_rng(_SEED)
+        rows = chance.random((COMPARED_ROWS, *spec.shape)).astype(spec.dtype)
+        which = "random rows"
+    return [_fit(row, spec) for row in rows[:COMPARED_ROWS]], which
 
 
 def _check_float(found: Contents) -> None:
@@ -125,29 +191,23 @@ def _calibrate(
     return ranges, notes
 
 
-def _quantize(data: bytes, recipe: Recipe, ranges: Ranges | None) -> bytes:
-    from ai_edge_quantizer import quantizer, recipe_manager
+def _quantize(data: bytes, recipe: Recipe, parts: list[Operator], ranges: Ranges | None) -> bytes:
+    from ai_edge_quantizer import quantizer
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
-    from ai_edge_quantizer.qtyping import (
-        ComputePrecision,
-        OpQuantizationConfig,
-        TensorDataType,
-        TensorQuantizationConfig,
-        TFLOperationName,
-    )
+    from ai_edge_quantizer.qtyping import TFLOperationName
+    from ai_edge_quantizer.recipe_manager import RecipeManager
 
-    rules = recipe_manager.RecipeManager()
-    everything = TFLOperationName.ALL_SUPPORTED
-    if recipe.precision == "float16":
-        weights = TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT)
-        config = OpQuantizationConfig(
-            weight_tensor_config=weights,
-            compute_precision=ComputePrecision.FLOAT,
-            explicit_dequantize=True,
-        )
-        rules.add_quantization_config(".*", everything, config, AlgorithmName.FLOAT_CASTING)
-    else:
-        rules.add_static_config(".*", everything, activation_num_bits=8, weight_num_bits=8)
+    rules = RecipeManager()
+    for operator in recipe.operators or (ALL_OPERATORS,):
+        _add_rule(rules, recipe.precision, ".*", _QUANTIZERS_NAME.get(operator, operator))
+    for part in parts:
+        precision = recipe.precision_of(part.type, part.name)
+        is_meant = {ALL_OPERATORS, part.type} & set(recipe.operators or (ALL_OPERATORS,))
+        if is_meant and precision == recipe.precision:
+            continue
+        # The quantizer's scope is the names of all outputs, each with a semicolon behind it.
+        _add_rule(rules, precision, f"^{re.escape(part.name)};", ALL_OPERATORS)
+    if recipe.precision in STATIC:
         # Inputs and outputs stay floats, so that devices feed what they measure.
         for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
             rules.add_quantization_config(".*", end, None, AlgorithmName.NO_QUANTIZE)
@@ -164,55 +224,83 @@ def _quantize(data: bytes, recipe: Recipe, ranges: Ranges | None) -> bytes:
     return bytes(result.quantized_model)
 
 
-def _check_effect(found: Contents, recipe: Recipe) -> None:
-    share = found.share(recipe.precision)
-    if share < MIN_SHARE:
+def _add_rule(rules: Any, precision: str, scope: str, operator: str) -> None:
+    """Tell the quantizer a precision, in its own words."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import (
+        ComputePrecision,
+        OpQuantizationConfig,
+        TensorDataType,
+        TensorQuantizationConfig,
+        TFLOperationName,
+    )
+
+    try:
+        name = TFLOperationName(operator)
+    except ValueError as error:
+        raise InvalidInput(
+            f"the quantizer knows no operator {operator!r}",
+            next_step=f"it knows {', '.join(each.value for each in TFLOperationName)}",
+        ) from error
+    if precision == FLOAT32:
+        rules.add_quantization_config(scope, name, None, AlgorithmName.NO_QUANTIZE)
+    elif precision == FLOAT16:
+        config = OpQuantizationConfig(
+            weight_tensor_config=TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT),
+            compute_precision=ComputePrecision.FLOAT,
+            explicit_dequantize=True,
+        )
+        rules.add_quantization_config(scope, name, config, AlgorithmName.FLOAT_CASTING)
+    elif precision == DYNAMIC:
+        rules.add_dynamic_config(scope, name, 8)
+    elif precision == WEIGHTS8:
+        rules.add_weight_only_config(scope, name, 8)
+    else:
+        rules.add_static_config(scope, name, _ACTIVATION_BITS[precision], 8)
+
+
+def _check_promise(parts: list[Operator], recipe: Recipe) -> None:
+    """Refuse a recipe that promises nothing for this model."""
+    if not recipe.is_float and not _promised(parts, recipe):
+        raise InvalidModel(
+            f"nothing to quantize: {recipe.name} takes none of the model's weighted operators",
+            next_step="package it as float32, or let the recipe take more operators",
+        )
+
+
+def _promised(parts: list[Operator], recipe: Recipe) -> int:
+    """Return how many weights shall become the recipe's dtype, in elements."""
+    return sum(
+        part.weights
+        for part in parts
+        if part.type in WEIGHTED and recipe.precision_of(part.type, part.name) != FLOAT32
+    )
+
+
+def _check_effect(found: Contents, recipe: Recipe, parts: list[Operator]) -> None:
+    dtype = FLOAT16 if recipe.precision == FLOAT16 else INT8
+    promised, became = _promised(parts, recipe), found.weights.get(dtype, 0)
+    if became < MIN_SHARE * promised:
         raise ConversionFailed(
-            f"{recipe.name} promises {recipe.precision} weights, but only {share:.0%} of the "
-            "weights became that",
+            f"{recipe.name} promises {dtype} weights, but only {became} of {promised} became that",
             next_step="another recipe, or the model in .onnx",
         )
-    if recipe.precision != "int8":
-        return
-    total = sum(found.activations.values())
-    if total and found.activations.get("int8", 0) < MIN_SHARE * total:
-        raise ConversionFailed(
-            f"{recipe.name} promises int8 activations, but only "
-            f"{found.activations.get('int8', 0)} of {total} operators with weights have them",
-            next_step="another recipe, or the model in .onnx",
+    for precision in STATIC:
+        asked = sum(
+            part.type in WEIGHTED and recipe.precision_of(part.type, part.name) == precision
+            for part in parts
         )
+        if found.activations.get(precision, 0) < MIN_SHARE * asked:
+            raise ConversionFailed(
+                f"{recipe.name} promises {precision} activations, but only "
+                f"{found.activations.get(precision, 0)} of {asked} weighted operators have them",
+                next_step="another recipe, or the model in .onnx",
+            )
 
 
 def _left_float(found: Contents, recipe: Recipe) -> list[str]:
     left = found.weights.get("float32", 0)
     return [f"{left} weights stayed float32"] if left and recipe.precision != "float32" else []
-
-
-def _compare(data: bytes, made: bytes, rows: NDArray[Any] | None) -> str:
-    """Run both files, which also shows that LiteRT takes what was made; say how they differ."""
-    which = "calibration rows"
-    if rows is None:
-        spec, _ = _only_input(load(data))
-        chance = np.random.default_rng(_SEED)
-        rows = chance.random((COMPARED_ROWS, *spec.shape)).astype(spec.dtype)
-        which = "random rows"
-    expected, given = (_answers(file, rows[:COMPARED_ROWS]) for file in (data, made))
-    error = relative_error(given, expected)
-    if not np.isfinite(error):
-        raise ConversionFailed("the quantized model answers NaN or infinity, or only it answers")
-    return f"answers differ from float by {sqnr_db(error):.1f} dB (SQNR, {which})"
-
-
-def _answers(data: bytes, rows: NDArray[Any]) -> NDArray[Any]:
-    interpreter = load(data)
-    spec, at = _only_input(interpreter)
-    outputs = [detail["index"] for detail in interpreter.get_output_details()]
-    said = []
-    for row in rows:
-        interpreter.set_tensor(at, _fit(row, spec))
-        interpreter.invoke()
-        said.append(np.concatenate([interpreter.get_tensor(out).ravel() for out in outputs]))
-    return np.stack(said)
 
 
 def _only_input(interpreter: Any) -> tuple[TensorSpec, int]:
