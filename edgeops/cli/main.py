@@ -21,6 +21,7 @@ from edgeops.cli import (
     lineage,
     packages,
     profiles,
+    recipes,
     reports,
     retraining,
     rollouts,
@@ -71,6 +72,7 @@ for command in (
     lineage.lineage,
     reports.report,
     profiles.profiles,
+    recipes.recipes,
     doctor.doctor,
     demo.demo,
 ):

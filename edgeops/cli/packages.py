@@ -34,7 +34,8 @@ SHOWN_CHANNELS = 4
     "--recipe",
     "recipes",
     multiple=True,
-    help="float32, float16, int8 or a recipe's name; may be repeated, once for each format.  "
+    help="A precision (int8), a recipe's name or a .json file; may be repeated, once for each "
+    "format.  "
     "[default: as they are; float32 for Keras]",
 )
 @click.option(

@@ -20,7 +20,7 @@ import numpy as np
 from edgeops.demo import digits
 from edgeops.demo.network import spoiled_network, write_network
 from edgeops.demo.processes import DemoFailed
-from edgeops.demo.stage import MODEL, PROFILES, Shown, Stage
+from edgeops.demo.stage import BANDWIDTH, MODEL, PROFILES, Shown, Stage
 from edgeops.demo.tflite_mlp import write_mlp
 
 CHUNK = "1k"
@@ -30,7 +30,7 @@ IN_FLIGHT = 8
 PROBATION = ("--probation", "min_inferences=60", "--probation", "timeout_s=60")
 TRAINED = ("model.keras", "model.onnx", "model.tflite")
 MIN_SAMPLES = 2600
-LATE_S = 6.0
+LATE_S = 4.0
 """How long labels come late."""
 QUANTIZED_DROP = "0.03"
 EVALUATION_DROP = "0.05"
@@ -103,7 +103,7 @@ class Demo(Stage):
     def start_hub(self) -> None:
         """Make keys, start `edgeops up` and wait until it works."""
         self.edgeops("keys", "init")
-        self.up()
+        self.up("--bandwidth", BANDWIDTH)
 
     def package_first(self) -> None:
         """Refuse a truncated model and garbage calibration; package version 1."""
@@ -369,9 +369,10 @@ class Demo(Stage):
 
     def rollout_command(self, number: int) -> tuple[str, ...]:
         """Return the command that rolls a version out, canary first."""
+        steps = "100%" if self.options.quick else "50%,100%"
         return (
             *("rollout", "create", f"{MODEL}:{number}", "--selector", "site=lab"),
-            *("--canary", "1", "--steps", "50%,100%", "--device-timeout", "90", *PROBATION),
+            *("--canary", "1", "--steps", steps, "--device-timeout", "90", *PROBATION),
         )
 
     def infer(self, exit_code: int = 0) -> None:

@@ -102,22 +102,25 @@ class Stage:
     def command(self, name: str, arguments: Sequence[str], exit_code: int, *, quiet: bool) -> str:
         """Print and run a command, and check its exit code."""
         self.say(f"$ {name} {self.short(shlex.join(arguments))}")
-        done = subprocess.run(
+        said = []
+        with subprocess.Popen(
             (program(name), *arguments),
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
-        )
-        for line in () if quiet else done.stdout.rstrip().splitlines():
-            self.say(f"  {self.short(line)}")
-        if done.returncode != exit_code or "Traceback" in done.stdout:
+        ) as process:
+            for line in process.stdout or ():
+                said.append(line)
+                if not quiet:
+                    self.say(f"  {self.short(line.rstrip())}")
+        printed = "".join(said)
+        if process.returncode != exit_code or "Traceback" in printed:
             raise DemoFailed(
-                f"{name} {arguments[0]} ended with {done.returncode}, not {exit_code}",
+                f"{name} {arguments[0]} ended with {process.returncode}, not {exit_code}",
                 next_step=f"see the output above, and {self.path('logs')}",
             )
-        return done.stdout
+        return printed
 
     def short(self, text: str) -> str:
         """Leave the run's folder out of a line for people."""
@@ -138,10 +141,10 @@ class Stage:
 
     # ---- processes
 
-    def up(self) -> None:
+    def up(self, *limits: str) -> None:
         """Start the hub in the background and wait until it works."""
         command = (
-            *("edgeops", "up", "--port", str(self.port), "--bandwidth", BANDWIDTH),
+            *("edgeops", "up", "--port", str(self.port), *limits),
             *(
                 ("--broker", self.options.broker)
                 if self.options.broker

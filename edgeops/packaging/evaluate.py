@@ -122,8 +122,8 @@ def evaluate(
     if rows is None:
         return found
     _check_classes(rows, chosen, trial)
-    answers = _answer(trial, rows, described)
-    kept = kept_numbers(len(rows.x), _row_bytes(rows, described))
+    answers, _ = _answer(trial, rows, described.outputs)
+    kept = kept_numbers(len(rows.x), _row_bytes(rows, described.outputs))
     expected = {name: each[kept] for name, each in answers.items()}
     allowed = _tolerance(expected, trial.engine.runtime) if tolerance is None else tolerance
     golden = rows.at(kept)
@@ -141,22 +141,25 @@ def evaluate(
     )
 
 
-def predict(trial: Trial, rows: LabelledRows, *, scores: str | None) -> Predictions:
+def predict(
+    trial: Trial, rows: LabelledRows, *, like: Sequence[TensorSpec], scores: str | None
+) -> Predictions:
     """Return the class and the confidence that an artifact gives each row.
 
     Args:
         trial: the artifact.
         rows: ``x`` ``[n, ...]``; labels are not looked at.
+        like: outputs of about the size that its have, for batches that fit.
         scores: output that holds the scores; None finds it.
 
     Raises:
         InvalidModel: it does not load, crashes, hangs or answers NaN.
         InvalidGolden: the rows do not fit it.
     """
-    described = _describe(trial)
-    chosen = choose_scores(described.outputs, scores)
+    answers, outputs = _answer(trial, rows, like)
+    chosen = choose_scores(outputs, scores)
     _check_classes(rows, chosen, trial)
-    return read_predictions(_answer(trial, rows, described)[chosen.name])
+    return read_predictions(answers[chosen.name])
 
 
 def choose_scores(outputs: Sequence[TensorSpec], asked: str | None) -> TensorSpec:
@@ -211,19 +214,22 @@ def _check_preprocessing(trial: Trial, spec: TensorSpec) -> None:
         ) from error
 
 
-def _row_bytes(rows: LabelledRows, model: ProbeReport) -> int:
+def _row_bytes(rows: LabelledRows, outputs: Sequence[TensorSpec]) -> int:
     """Return the bytes of one row and its answers."""
     answers = sum(
         math.prod(max(1, size) for size in spec.shape) * int(np.dtype(spec.dtype).itemsize)
-        for spec in model.outputs
+        for spec in outputs
     )
     return max(1, int(rows.x[0].nbytes) + answers)
 
 
-def _answer(trial: Trial, rows: LabelledRows, model: ProbeReport) -> dict[str, NDArray[Any]]:
-    """Return output name → answers ``[n, ...]``, in batches that a golden document holds."""
-    size = min(BATCH_ROWS, max(1, BATCH_BYTES // _row_bytes(rows, model)))
+def _answer(
+    trial: Trial, rows: LabelledRows, like: Sequence[TensorSpec]
+) -> tuple[dict[str, NDArray[Any]], tuple[TensorSpec, ...]]:
+    """Return output name → answers ``[n, ...]``, and the outputs, in batches that fit a probe."""
+    size = min(BATCH_ROWS, max(1, BATCH_BYTES // _row_bytes(rows, like)))
     parts: list[Mapping[str, NDArray[Any]]] = []
+    outputs: tuple[TensorSpec, ...] = ()
     for start in range(0, len(rows.x), size):
         document = _encoded(GoldenRows(x=rows.x[start : start + size]))
         report = _probe(trial, document, scores="", return_outputs=True)
@@ -233,7 +239,9 @@ def _answer(trial: Trial, rows: LabelledRows, model: ProbeReport) -> dict[str, N
                 next_step="check its training and conversion",
             )
         parts.append(report.outputs_data or {})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        outputs = report.outputs
+    answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return answers, outputs
 
 
 def _encoded(rows: GoldenRows) -> bytes:

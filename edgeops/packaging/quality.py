@@ -51,11 +51,11 @@ def evaluate_quality(
     if rows.y is None:
         raise InvalidGolden("the evaluation rows have no labels (y)")
     with on_trial(file, found.engine) as trial:
-        predicted = predict(trial, rows, scores=found.scores)
+        predicted = predict(trial, rows, like=found.outputs, scores=found.scores)
     float_predicted = predicted
     if file.float_data is not None:
         with on_trial(file, found.engine, file.float_data) as trial:
-            float_predicted = predict(trial, rows, scores=None)
+            float_predicted = predict(trial, rows, like=found.outputs, scores=None)
     float_size = len(file.data if file.float_data is None else file.float_data)
     evidence = measure(
         recipe=file.recipe,

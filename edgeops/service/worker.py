@@ -301,4 +301,4 @@ def _classes(
         preprocessing=manifest.preprocessing,
     )
     with on_trial(file, engine) as trial:
-        return predict(trial, rows, scores=variant.scores).classes
+        return predict(trial, rows, like=variant.outputs, scores=variant.scores).classes

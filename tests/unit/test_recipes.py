@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from edgeops.domain.errors import InvalidInput
-from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
+from edgeops.packaging.recipes import RECIPES, Recipe, Rule, parse_recipe, read_recipe
+from edgeops.packaging.recipes.schema import CALIBRATIONS, MAX_OPERATORS, MAX_RULES, PRECISIONS
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda each: each.name)
@@ -182,3 +184,24 @@ def test_a_percentile_keeps_most_values(percentile: float) -> None:
             name=f"tflite-int8-percentile{percentile:g}",
             percentile=percentile,
         )
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "recipe.schema.json").read_text())
+
+
+def test_the_published_schema_names_what_the_code_knows() -> None:
+    properties = SCHEMA["properties"]
+    assert set(properties) == set(RECIPES["tflite-int8"].to_document())
+    assert set(properties["rules"]["items"]["properties"]) == set(
+        Rule(precision="float32").to_document()
+    )
+    assert properties["format"]["enum"] == list(PRECISIONS)
+    assert set(properties["precision"]["enum"]) == {x for each in PRECISIONS.values() for x in each}
+    assert properties["calibration"]["enum"] == [*CALIBRATIONS, None]
+    assert properties["rules"]["maxItems"] == MAX_RULES
+    assert properties["operators"]["maxItems"] == MAX_OPERATORS
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda each: each.name)
+def test_ready_recipes_keep_to_the_published_schema(recipe: Recipe) -> None:
+    jsonschema.validate(recipe.to_document(), SCHEMA)
