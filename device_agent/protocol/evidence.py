@@ -8,6 +8,9 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.sketch import MAX_CLASSES
 
+MAX_SLICES = 256
+MAX_SLICE_NAME = 80
+MAX_SQNR_DB = 200.0
 MAX_CONFUSION_CLASSES = 32
 """Beyond so many classes a confusion matrix says little to people and costs devices bytes."""
 
@@ -35,6 +38,35 @@ class ClassEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SliceEvidence:
+    """A part of the evaluation rows that somebody named: its rows, and how many were right."""
+
+    name: str
+    rows: int
+    float_correct: int
+    correct: int
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "float_correct": self.float_correct,
+            "correct": self.correct,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> SliceEvidence:
+        """Read the JSON form."""
+        return cls(
+            name=fields.text("name", max_length=MAX_SLICE_NAME),
+            rows=fields.integer("rows", minimum=1),
+            float_correct=fields.integer("float_correct"),
+            correct=fields.integer("correct"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Accuracy of the float model and of the artifact on the same evaluation rows.
 
@@ -56,6 +88,9 @@ class Evidence:
             are in none. Empty if it was not measured, or for more than
             ``MAX_CONFUSION_CLASSES`` classes.
         confusion: of the artifact, likewise.
+        sqnr_db: signal-to-quantization-noise ratio of the artifact's scores against the float
+            model's, in decibels; None if scores are not floats, or it was not measured.
+        slices: parts of the rows that somebody named.
     """
 
     recipe: str
@@ -72,6 +107,8 @@ class Evidence:
     classes: tuple[ClassEvidence, ...] = ()
     float_confusion: tuple[int, ...] = ()
     confusion: tuple[int, ...] = ()
+    sqnr_db: float | None = None
+    slices: tuple[SliceEvidence, ...] = ()
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON form; without confusions it is as it was before there were any."""
@@ -93,6 +130,10 @@ class Evidence:
             document["float_confusion"] = list(self.float_confusion)
         if self.confusion:
             document["confusion"] = list(self.confusion)
+        if self.sqnr_db is not None:
+            document["sqnr_db"] = self.sqnr_db
+        if self.slices:
+            document["slices"] = [each.to_document() for each in self.slices]
         return document
 
     @classmethod
@@ -114,6 +155,16 @@ class Evidence:
             classes=classes,
             float_confusion=_read_confusion(fields, "float_confusion", len(classes)),
             confusion=_read_confusion(fields, "confusion", len(classes)),
+            sqnr_db=(
+                fields.number("sqnr_db", minimum=-MAX_SQNR_DB, maximum=MAX_SQNR_DB)
+                if fields.has("sqnr_db")
+                else None
+            ),
+            slices=(
+                fields.list_of("slices", SliceEvidence.from_fields, max_items=MAX_SLICES)
+                if fields.has("slices")
+                else ()
+            ),
         )
 
 

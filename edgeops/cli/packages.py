@@ -63,7 +63,19 @@ SHOWN_CHANNELS = 4
     help="Accuracy that may be lost against the float model (upper end of the interval).",
 )
 @click.option(
-    "--waive", "waived", multiple=True, metavar="GATE", help="Waive a gate: golden, quality."
+    "--min-sqnr",
+    default=8.0,
+    show_default=True,
+    help="Likeness of the scores to the float model's, in dB.",
+)
+@click.option(
+    "--min-agreement",
+    default=0.85,
+    show_default=True,
+    help="Share of the rows answered as the float model does.",
+)
+@click.option(
+    "--waive", "waived", multiple=True, metavar="GATE", help="Waive: golden, quality, fidelity."
 )
 @click.option("--reason", "reasons", multiple=True, help="Why it is waived; one for each --waive.")
 @click.option("--labels", help="Class names, joined by commas.")
@@ -95,6 +107,7 @@ def package(
     variants of one version. The same inputs give the same digest everywhere.
     """
     from edgeops.packaging.preprocessing import read_preprocessing
+    from edgeops.packaging.quality import FidelityBars
     from edgeops.packaging.request import PackageRequest
     from edgeops.service.local import make_package
 
@@ -117,6 +130,7 @@ def package(
         trust_code=given["trust_code"],
         cache=settings.home / "cache",
         max_drop=given["max_drop"],
+        fidelity=FidelityBars(min_sqnr_db=given["min_sqnr"], min_agreement=given["min_agreement"]),
         min_accuracy=given["min_accuracy"],
         waivers=_waivers(given["waived"], given["reasons"]),
         labels=tuple(given["labels"].split(",")) if given["labels"] else (),

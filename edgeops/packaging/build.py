@@ -28,12 +28,17 @@ from edgeops.domain.errors import GateFailed, InvalidInput
 from edgeops.domain.profile import Profile
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import Evaluation, class_count, evaluate
-from edgeops.packaging.evidence import QUALITY_GATE, check_rows
+from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.model_file import ModelFile, on_trial
 from edgeops.packaging.package import Package, Signer, chunked
 from edgeops.packaging.profiles import find_profiles, load_profiles
-from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
+from edgeops.packaging.quality import (
+    Quality,
+    evaluate_quality,
+    pass_fidelity_gate,
+    pass_quality_gate,
+)
 from edgeops.packaging.request import PackageRequest, check_request
 from edgeops.packaging.sources import read_models
 from edgeops.packaging.variants import PlannedVariant, plan_variants
@@ -77,6 +82,9 @@ def build_package(
     qualities = _qualities(request, rows.evaluation, files, evaluations)
     waivers = _pass_golden_gate(request, evaluations, progress)
     waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
+    waivers += pass_fidelity_gate(
+        qualities, files, _waivers(request, FIDELITY_GATE), progress, request.fidelity
+    )
     budgets = [_budget(request, each) for each in planned]
     _pass_memory_gate(planned, budgets, evaluations)
     variants = [

@@ -7,10 +7,21 @@ the number of rows that it takes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
-from device_agent.protocol.evidence import MAX_CONFUSION_CLASSES, ClassEvidence, Evidence
+from device_agent.protocol.evidence import (
+    MAX_CONFUSION_CLASSES,
+    MAX_SLICE_NAME,
+    MAX_SLICES,
+    MAX_SQNR_DB,
+    ClassEvidence,
+    Evidence,
+    SliceEvidence,
+)
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.golden_rows import LabelledRows
 from edgeops.packaging.predictions import NO_CLASS, Predictions
@@ -19,6 +30,12 @@ from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
 QUALITY_GATE = "quality"
 MAX_DROP = 0.02
 CONFIDENCE = 0.95
+MAX_GROUP_DROP = 0.1
+"""Accuracy that a class or slice may lose: it must not hide in the mean."""
+FIDELITY_GATE = "fidelity"
+MIN_SQNR_DB = 8.0
+"""Healthy packages of 8 bits had 13 dB and more, collapsed ones 4 and less."""
+MIN_AGREEMENT = 0.85
 MAX_SHARED_ROWS = 0.01
 """Share of the evaluation rows that may also be calibration rows: data sets repeat themselves."""
 
@@ -31,6 +48,7 @@ def measure(
     predicted: Predictions,
     sizes: tuple[int, int],
     max_drop: float,
+    slices: Mapping[str, NDArray[np.str_]] | None = None,
 ) -> Evidence:
     """Return the evidence of an artifact.
 
@@ -44,6 +62,10 @@ def measure(
         predicted: answers of the artifact to these rows.
         sizes: bytes of the float model and of the artifact.
         max_drop: the bar, kept with the evidence.
+        slices: by kind, the name of the part that each row belongs to, ``[n]``.
+
+    Raises:
+        InvalidGolden: more than ``MAX_SLICES`` slices, or a name that is too long.
     """
     float_right = float_predicted.classes == truth
     right = predicted.classes == truth
@@ -66,6 +88,8 @@ def measure(
         classes=_by_class(truth, float_right, right, classes if few else _classes_in(truth)),
         float_confusion=_confusion(truth, float_predicted, classes) if few else (),
         confusion=_confusion(truth, predicted, classes) if few else (),
+        sqnr_db=_sqnr_db(float_predicted, predicted),
+        slices=_by_slice(slices or {}, float_right, right),
     )
 
 
@@ -90,6 +114,58 @@ def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
     needed = rows_needed(evidence.max_drop, discordance, confidence=CONFIDENCE)
     raise GateFailed(
         said, next_step=f"evaluate on about {needed} rows, or ask for less with --max-drop"
+    )
+
+
+def check_groups(
+    truth: NDArray[np.int64],
+    float_predicted: Predictions,
+    predicted: Predictions,
+    slices: Mapping[str, NDArray[np.str_]],
+    name: str,
+) -> None:
+    """Hold every class and slice to ``MAX_GROUP_DROP``.
+
+    A group fails if it lost that much and the interval of its drop excludes none. The intervals
+    are narrowed for the number of groups (Bonferroni), so that many groups are no lottery.
+
+    Raises:
+        GateFailed: the group that lost most, and how much.
+    """
+    groups = {f"class {label}": truth == label for label in np.unique(truth)}
+    groups |= {f"slice {key}": member for key, member in _members(slices)}
+    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, len(groups))
+    float_right, right = float_predicted.classes == truth, predicted.classes == truth
+    drops = {
+        group: paired_drop(float_right[member], right[member], confidence=confidence)
+        for group, member in groups.items()
+    }
+    worst = max(drops, key=lambda group: drops[group].drop)
+    found = drops[worst]
+    if found.drop >= MAX_GROUP_DROP and found.low > 0:
+        raise GateFailed(
+            f"gate {QUALITY_GATE!r}: {name} loses {found.drop:.3f} of accuracy on {worst} "
+            f"({found.n} rows, at least {found.low:.3f}), less than {MAX_GROUP_DROP:g} is asked",
+            next_step="use another recipe, or calibration rows that have enough of it",
+        )
+
+
+def check_fidelity(
+    evidence: Evidence, name: str, *, min_sqnr_db: float, min_agreement: float
+) -> None:
+    """Hold the artifact's answers against the float model's, whatever is true.
+
+    Raises:
+        GateFailed: they are too different.
+    """
+    sqnr_db = MAX_SQNR_DB if evidence.sqnr_db is None else evidence.sqnr_db
+    if evidence.agreement >= min_agreement and sqnr_db >= min_sqnr_db:
+        return
+    raise GateFailed(
+        f"gate {FIDELITY_GATE!r}: {name} by {evidence.recipe} answers {evidence.agreement:.3f} of "
+        f"{evidence.rows} rows as its float model does, scores differ by {sqnr_db:.1f} dB (SQNR); "
+        f"{min_agreement:g} and {min_sqnr_db:g} dB are asked",
+        next_step="use another recipe, or better calibration rows",
     )
 
 
@@ -146,6 +222,52 @@ def _by_class(
         )
         for label in range(classes)
     )
+
+
+def _members(
+    slices: Mapping[str, NDArray[np.str_]],
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield every slice as ``kind=name`` with the rows that are in it."""
+    for kind, names in sorted(slices.items()):
+        for each in np.unique(names):
+            yield f"{kind}={each}", names == each
+
+
+def _by_slice(
+    slices: Mapping[str, NDArray[np.str_]],
+    float_right: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+) -> tuple[SliceEvidence, ...]:
+    found = list(_members(slices))
+    if len(found) > MAX_SLICES or any(len(name) > MAX_SLICE_NAME for name, _ in found):
+        raise InvalidGolden(
+            f"the evaluation rows have {len(found)} slices",
+            next_step=f"up to {MAX_SLICES}, with names of up to {MAX_SLICE_NAME} characters",
+        )
+    return tuple(
+        SliceEvidence(
+            name=name,
+            rows=int(member.sum()),
+            float_correct=int(float_right[member].sum()),
+            correct=int(right[member].sum()),
+        )
+        for name, member in found
+    )
+
+
+def _sqnr_db(expected: Predictions, given: Predictions) -> float | None:
+    """Return the signal-to-noise ratio of the scores, None if they are not two kinds of floats."""
+    a, b = expected.scores, given.scores
+    if a is None or b is None or a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f":
+        return None
+    signal, other = a.astype(np.float64), b.astype(np.float64)
+    noise = float(np.mean((signal - other) ** 2))
+    power = float(np.mean(signal**2))
+    if noise == 0.0:
+        return MAX_SQNR_DB
+    if power == 0.0:
+        return -MAX_SQNR_DB
+    return round(min(MAX_SQNR_DB, max(-MAX_SQNR_DB, 10 * math.log10(power / noise))), 2)
 
 
 def _confusion(truth: NDArray[np.int64], predicted: Predictions, classes: int) -> tuple[int, ...]:

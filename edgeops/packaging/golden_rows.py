@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ MAX_KEPT_ROWS = 256
 MAX_KEPT_BYTES = 4 * 1024 * 1024
 """Bytes of rows and answers that go to devices: they must fetch them as well as the model."""
 
+SLICE = "slice."
 _HOW = "save them with: numpy.savez('golden.npz', x=rows, y=labels)"
 
 
@@ -33,33 +35,40 @@ class LabelledRows:
         x: finite numbers, ``[n, ...]``.
         y: true classes, int64 ``[n]``, or None if the file has none.
         digest: digest of the file that they came from.
+        slices: what somebody named parts of the rows by: by kind, a name for each row, ``[n]``.
     """
 
     x: NDArray[Any]
     y: NDArray[np.int64] | None
     digest: Digest
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def at(self, rows: NDArray[np.int64]) -> LabelledRows:
         """Return the rows of those numbers."""
         y = None if self.y is None else self.y[rows]
-        return LabelledRows(x=self.x[rows], y=y, digest=self.digest)
+        slices = {kind: names[rows] for kind, names in self.slices.items()}
+        return LabelledRows(x=self.x[rows], y=y, digest=self.digest, slices=slices)
 
 
 def read_golden_rows(path: Path) -> LabelledRows:
     """Read golden rows; of more than ``MAX_EVALUATED_ROWS`` an evenly spaced part.
 
+    Besides ``x`` and ``y`` a file may hold ``slice.KIND``: for each row the name (text or an
+    integer) of the part that it belongs to.
+
     Raises:
-        InvalidGolden: no such file, no ``.npz``, other keys than ``x`` and ``y``, different
-            lengths, no rows, wrong dtypes, NaN or infinity, Python objects.
+        InvalidGolden: no such file, no ``.npz``, other keys, different lengths, no rows, wrong
+            dtypes, NaN or infinity, Python objects.
     """
     try:
         data = path.read_bytes()
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            keys = set(arrays.files)
+            keys = {key for key in arrays.files if not key.startswith(SLICE)}
             if not {"x"} <= keys <= {"x", "y"}:
                 found = ", ".join(sorted(keys)) or "nothing"
                 raise InvalidGolden(f"{path} holds {found}, not x and y", next_step=_HOW)
             x, y = arrays["x"], arrays["y"] if "y" in keys else None
+            named = {key: arrays[key] for key in arrays.files if key.startswith(SLICE)}
     except OSError as error:
         raise InvalidGolden(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -67,8 +76,24 @@ def read_golden_rows(path: Path) -> LabelledRows:
         raise InvalidGolden(f"{path} {why}", next_step=_HOW) from error
     except TypeError as error:  # a lone .npy has no context manager
         raise InvalidGolden(f"{path} is one array, not rows and labels", next_step=_HOW) from error
-    rows = LabelledRows(x=_checked_x(x, path), y=_checked_y(y, x, path), digest=digest_of(data))
+    rows = LabelledRows(
+        x=_checked_x(x, path),
+        y=_checked_y(y, x, path),
+        digest=digest_of(data),
+        slices={
+            key[len(SLICE) :]: _checked_slice(key, each, x, path) for key, each in named.items()
+        },
+    )
     return rows.at(spread(len(x), MAX_EVALUATED_ROWS))
+
+
+def _checked_slice(key: str, names: NDArray[Any], x: NDArray[Any], path: Path) -> NDArray[np.str_]:
+    if names.shape != (len(x),) or names.dtype.kind not in "iuU":
+        raise InvalidGolden(
+            f"{key} in {path} is {names.dtype} of shape {list(names.shape)}, not a name a row",
+            next_step=f"for {len(x)} rows as many texts or integers",
+        )
+    return names.astype(np.str_)
 
 
 def kept_numbers(count: int, row_bytes: int) -> NDArray[np.int64]:

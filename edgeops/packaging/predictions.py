@@ -14,10 +14,15 @@ NO_CLASS = -1
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictions:
-    """``classes`` ``[n]`` int64 (``NO_CLASS`` where there is none), ``confidence`` ``[n]``."""
+    """What a model answers many rows.
+
+    ``classes`` ``[n]`` int64 (``NO_CLASS`` where there is none), ``confidence`` ``[n]``,
+    ``scores`` ``[n, ...]`` as they came, None if nobody kept them.
+    """
 
     classes: NDArray[np.int64]
     confidence: NDArray[np.float64]
+    scores: NDArray[np.generic] | None = None
 
 
 def read_predictions(scores: NDArray[np.generic]) -> Predictions:
@@ -29,4 +34,5 @@ def read_predictions(scores: NDArray[np.generic]) -> Predictions:
             dtype=np.int64,
         ),
         confidence=np.array([each.confidence for each in read]),
+        scores=scores,
     )

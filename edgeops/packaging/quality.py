@@ -6,16 +6,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Waiver
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.evaluate import Evaluation, predict
-from edgeops.packaging.evidence import QUALITY_GATE, check_quality, drop_of, measure
+from edgeops.packaging.evidence import (
+    FIDELITY_GATE,
+    MIN_AGREEMENT,
+    MIN_SQNR_DB,
+    QUALITY_GATE,
+    check_fidelity,
+    check_groups,
+    check_quality,
+    drop_of,
+    measure,
+)
 from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.model_file import ModelFile, on_trial
+from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
+from edgeops.packaging.predictions import Predictions
 from edgeops.packaging.reference import ROWS_WANTED, make_plan, make_reference
 from edgeops.statistics.intervals import PairedDrop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FidelityBars:
+    """How near an artifact's answers must be to its float model's."""
+
+    min_sqnr_db: float = MIN_SQNR_DB
+    min_agreement: float = MIN_AGREEMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +45,13 @@ class Quality:
     Attributes:
         evidence: accuracy before and after, with the interval of the paired drop.
         drop: that drop.
+        hidden: why a class or slice lost too much, None if none did.
         reference: bytes of the reference profile.
     """
 
     evidence: Evidence
     drop: PairedDrop
+    hidden: GateFailed | None
     reference: bytes
 
 
@@ -64,14 +86,30 @@ def evaluate_quality(
         predicted=predicted,
         sizes=(float_size, len(file.data)),
         max_drop=max_drop,
+        slices=rows.slices,
     )
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
     return Quality(
         evidence=evidence,
         drop=drop_of(rows.y, float_predicted, predicted),
+        hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
         reference=reference.to_bytes(),
     )
+
+
+def _hidden(
+    rows: LabelledRows,
+    truth: NDArray[np.int64],
+    float_predicted: Predictions,
+    predicted: Predictions,
+    name: str,
+) -> GateFailed | None:
+    try:
+        check_groups(truth, float_predicted, predicted, rows.slices, name)
+    except GateFailed as error:
+        return error
+    return None
 
 
 def pass_quality_gate(
@@ -97,6 +135,8 @@ def pass_quality_gate(
         _tell(quality.evidence, name, progress)
         try:
             check_quality(quality.evidence, quality.drop, name)
+            if quality.hidden is not None:
+                raise quality.hidden
         except GateFailed as error:
             if not waivers:
                 raise
@@ -107,12 +147,46 @@ def pass_quality_gate(
     return waivers[:1] if needed else ()
 
 
+def pass_fidelity_gate(
+    qualities: Mapping[str, Quality],
+    files: Mapping[str, ModelFile],
+    waivers: tuple[Waiver, ...],
+    progress: Callable[[str], None],
+    bars: FidelityBars,
+) -> tuple[Waiver, ...]:
+    """Hold every artifact's answers to its float model's; return the waiver if it was needed.
+
+    Raises:
+        GateFailed: an artifact answers something else.
+    """
+    needed = False
+    for runtime, quality in qualities.items():
+        name = files[FORMAT_OF_RUNTIME[runtime]].name
+        try:
+            check_fidelity(
+                quality.evidence,
+                name,
+                min_sqnr_db=bars.min_sqnr_db,
+                min_agreement=bars.min_agreement,
+            )
+        except GateFailed as error:
+            if not waivers:
+                raise
+            needed = True
+            progress(f"warning: waived: {error}")
+    if waivers and not needed:
+        progress(f"the gate {FIDELITY_GATE!r} holds: its waiver is not needed, nor recorded")
+    return waivers[:1] if needed else ()
+
+
 def _tell(evidence: Evidence, name: str, progress: Callable[[str], None]) -> None:
     progress(
         f"{name} by {evidence.recipe}: accuracy {evidence.accuracy:.4f} on {evidence.rows} rows, "
         f"float {evidence.float_accuracy:.4f}, drop between {evidence.drop_low:.4f} and "
         f"{evidence.drop_high:.4f}, {evidence.size_bytes} of {evidence.float_size_bytes} bytes"
     )
+    if evidence.sqnr_db is not None and evidence.recipe != AS_IS:
+        progress(f"same answer on {evidence.agreement:.4f} of them, SQNR {evidence.sqnr_db:.1f} dB")
     if evidence.rows < ROWS_WANTED:
         progress(
             f"note: the reference profile has {evidence.rows} rows, {ROWS_WANTED} are wanted: "

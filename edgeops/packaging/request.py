@@ -13,15 +13,17 @@ from device_agent.protocol.chunks import (
     MIN_CHUNK_BYTES,
 )
 from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.evidence import MAX_SQNR_DB
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_version_key
 from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
-from edgeops.packaging.evidence import MAX_DROP, QUALITY_GATE
+from edgeops.packaging.evidence import FIDELITY_GATE, MAX_DROP, QUALITY_GATE
+from edgeops.packaging.quality import FidelityBars
 
 MIN_ACCURACY = 0.8
-WAIVABLE = (GOLDEN_GATE, QUALITY_GATE)
+WAIVABLE = (GOLDEN_GATE, QUALITY_GATE, FIDELITY_GATE)
 RESERVED_LINEAGE = (
     *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime.", "evaluation."),
     *("golden", "packager"),
@@ -51,6 +53,7 @@ class PackageRequest:
         cache: folder of conversions, needed with recipes and for Keras models.
         max_drop: accuracy that may be lost against the float model: the upper end of the
             interval of the drop must be below it.
+        fidelity: how near the answers must be to the float model's.
         min_accuracy: share of labelled golden rows that every variant must answer right.
         waivers: gates that a person waives, each with a reason.
         labels: names of the classes, in the order of the scores.
@@ -77,6 +80,7 @@ class PackageRequest:
     trust_code: bool = False
     cache: Path | None = None
     max_drop: float = MAX_DROP
+    fidelity: FidelityBars = field(default_factory=FidelityBars)
     min_accuracy: float = MIN_ACCURACY
     waivers: tuple[Waiver, ...] = ()
     labels: tuple[str, ...] = ()
@@ -104,6 +108,8 @@ def check_request(request: PackageRequest) -> None:
     _check_range("version", request.version, 1, MAX_VERSION)
     _check_range("min_accuracy", request.min_accuracy, 0.0, 1.0)
     _check_range("max_drop", request.max_drop, 0.0, 1.0)
+    _check_range("min_sqnr_db", request.fidelity.min_sqnr_db, -MAX_SQNR_DB, MAX_SQNR_DB)
+    _check_range("min_agreement", request.fidelity.min_agreement, 0.0, 1.0)
     _check_range("chunk_bytes", request.chunk_bytes, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
     if request.tolerance is not None:
         _check_range("tolerance", request.tolerance, 0.0, 1e15)

@@ -32,7 +32,7 @@ MAX_OPERATORS = 64
 MAX_RULES = 512
 MAX_PATTERN = 1024
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,79}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _OPERATOR = re.compile(r"\*|[A-Za-z][A-Za-z0-9_]{0,63}")
 _RULE_FIELDS = frozenset(("name", "operator", "precision"))
 _FIELDS = frozenset(
@@ -122,7 +122,7 @@ class Recipe:
         if not _NAME.fullmatch(self.name):
             raise InvalidInput(
                 f"recipe name {self.name[:60]!r} cannot be",
-                next_step="up to 80 of a-z, 0-9, - and ., for example kws-int8",
+                next_step="up to 64 of a-z, 0-9, - and ., for example kws-int8",
             )
         _check_choice("format", self.format, PRECISIONS)
         _check_choice("precision", self.precision, PRECISIONS[self.format])
