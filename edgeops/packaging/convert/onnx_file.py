@@ -215,11 +215,15 @@ def _drop_unused(graph: Any) -> None:
 
 
 def nonfinite_weights(model: Any) -> str | None:
-    """Return the name of a float weight that holds NaN or infinity, or None."""
+    """Return the name of a constant that holds NaN, or of a weight that holds infinity, or None.
+
+    Other constants may be infinite: masks, and where maxima begin.
+    """
+    weights = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input}
     for each in model.graph.initializer:
-        if (
-            each.data_type == TensorProto.FLOAT
-            and not np.isfinite(numpy_helper.to_array(each)).all()
-        ):
+        if each.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(each)
+        if np.isnan(values).any() or (each.name in weights and np.isinf(values).any()):
             return str(each.name)
     return None

@@ -46,6 +46,7 @@ from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.onnx_file import (
     MAX_IR_VERSION,
     OPSET,
+    WEIGHTED,
     canonical,
     check_float,
     flatten_biases,
@@ -60,6 +61,10 @@ from edgeops.packaging.recipes.schema import CHANNEL, FLOAT32, INT16, Recipe
 
 MIN_SHARE = 0.9
 COMPARED_ROWS = 64
+INPUT_DTYPES = {
+    "tensor(float)": "float32",
+    **{f"tensor({kind})": kind for kind in ("int32", "int64", "uint8", "int8")},
+}
 MIN_OPSET = 13
 """One scale a channel came with it."""
 FOLDED = ("Clip", "Relu")
@@ -148,10 +153,10 @@ def prepare(model: Any) -> Prepared:
         folded = onnx.load(path)
     flatten_biases(folded)
     folded.ir_version = min(folded.ir_version, MAX_IR_VERSION)
-    inferred = shape_inference.infer_shapes(folded)
-    names = number_anew(inferred)
-    for at, node in enumerate(inferred.graph.node):
+    names = number_anew(folded)
+    for at, node in enumerate(folded.graph.node):
         node.name = node.name or f"{node.op_type}_{at}"
+    inferred = shape_inference.infer_shapes(folded)
     return Prepared(model=onnx.load_from_string(canonical(inferred)), names=names)
 
 
@@ -190,13 +195,6 @@ def calibrate(prepared: Prepared, recipe: Recipe, rows: list[NDArray[Any]]) -> R
     floats = _float_values(watched.graph)
     wanted = {name for name in wanted if name in floats}
     there = {each.name for each in (*watched.graph.output, *watched.graph.input)}
-    wanted = {
-        name
-        for node in watched.graph.node
-        if node.op_type in (*recipe.operators, *FOLDED)
-        for name in (*node.input, *node.output)
-        if name and name not in constants
-    }
     for name in sorted(wanted - there):
         watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     session = _session(watched.SerializeToString(), optimized=False)
@@ -312,10 +310,25 @@ def _quantize(prepared: Prepared, recipe: Recipe, ranges: Ranges, nodes: Collect
 
 def _check_effect(made: bytes, prepared: Prepared, recipe: Recipe, kept: Collection[str]) -> None:
     promised = quantized_weights(prepared.model, kept).total
-    became = quantized_weights(onnx.load_from_string(made)).int8
+    made_model = onnx.load_from_string(made)
+    became = quantized_weights(made_model).int8
     if became < MIN_SHARE * promised or not became:
         raise ConversionFailed(
             f"{recipe.name} promises int8 weights, but only {became} of {promised} became that",
+            next_step="another recipe, or the model in .tflite",
+        )
+    behind = {
+        node.output[0] for node in made_model.graph.node if node.op_type == "DequantizeLinear"
+    }
+    left = [
+        node.name
+        for node in made_model.graph.node
+        if node.name in kept and node.op_type in WEIGHTED and node.input[0] not in behind
+    ]
+    if left:
+        raise ConversionFailed(
+            f"{recipe.name} promises {recipe.precision} activations, but {len(left)} operators "
+            f"still take floats, {left[0]} first",
             next_step="another recipe, or the model in .tflite",
         )
 
@@ -338,10 +351,14 @@ def _only_input(session: Any) -> TensorSpec:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise InvalidModel(f"the model has {len(inputs)} inputs, not one")
-    if inputs[0].type != "tensor(float)":
-        raise InvalidModel(f"the model's input is a {inputs[0].type}, not float32")
+    dtype = INPUT_DTYPES.get(inputs[0].type)
+    if dtype is None:
+        raise InvalidModel(
+            f"the model's input is a {inputs[0].type}",
+            next_step=f"export it with one of: {', '.join(INPUT_DTYPES.values())}",
+        )
     shape = tuple(size if isinstance(size, int) and size >= 0 else 1 for size in inputs[0].shape)
-    return TensorSpec(name=inputs[0].name, dtype="float32", shape=shape)
+    return TensorSpec(name=inputs[0].name, dtype=dtype, shape=shape)
 
 
 def _fit(row: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
