@@ -32,7 +32,7 @@ from onnxruntime.quantization import (
     TensorData,
     TensorsData,
 )
-from onnxruntime.quantization.registry import QDQRegistry
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from device_agent.processing.rows import fit_row
 from device_agent.protocol.errors import BadInput
@@ -133,7 +133,7 @@ class Prepared:
 
     def quantized_by(self, recipe: Recipe) -> dict[str, str]:
         """Return the operators that a recipe quantizes: name of the node → its name for people."""
-        known = QDQRegistry.keys()
+        known = QDQRegistry.keys() | QLinearOpsRegistry.keys()
         return {
             node.name: self.name_of(node)
             for node in self.model.graph.node
