@@ -128,7 +128,7 @@ def evaluate(
     allowed = _tolerance(expected, trial.engine.runtime) if tolerance is None else tolerance
     golden = rows.at(kept)
     document = _encoded(GoldenRows(x=golden.x, labels=golden.y, expected=expected))
-    repeated = _probe(trial, document, scores=chosen.name)
+    repeated = _probe(trial, document, scores=chosen.name, rows=rows.name)
     _check_same(repeated, allowed, trial)
     return replace(
         found,
@@ -232,7 +232,7 @@ def _answer(
     outputs: tuple[TensorSpec, ...] = ()
     for start in range(0, len(rows.x), size):
         document = _encoded(GoldenRows(x=rows.x[start : start + size]))
-        report = _probe(trial, document, scores="", return_outputs=True)
+        report = _probe(trial, document, scores="", return_outputs=True, rows=rows.name)
         if report.nonfinite:
             raise InvalidModel(
                 f"{trial.name} answers NaN or infinity on {report.nonfinite} rows",
@@ -252,7 +252,12 @@ def _encoded(rows: GoldenRows) -> bytes:
 
 
 def _probe(
-    trial: Trial, golden: bytes | None, *, scores: str, return_outputs: bool = False
+    trial: Trial,
+    golden: bytes | None,
+    *,
+    scores: str,
+    return_outputs: bool = False,
+    rows: str = "the rows",
 ) -> ProbeReport:
     path = trial.folder / "golden.json"
     if golden is not None:
@@ -273,17 +278,20 @@ def _probe(
     except AgentError as error:
         raise EdgeopsError(str(error), next_step=error.next_step) from error
     if report.reason is not None:
-        raise _refusal(report, trial)
+        raise _refusal(report, trial, rows)
     return report
 
 
-def _refusal(report: ProbeReport, trial: Trial) -> EdgeopsError:
+def _refusal(report: ProbeReport, trial: Trial, rows: str) -> EdgeopsError:
     if report.reason is Reason.NO_VARIANT:
         return EdgeopsError(
             report.cause, next_step=f"pip install 'edgeops[{trial.engine.runtime}]'"
         )
     if report.reason is Reason.GOLDEN_MISMATCH:
-        return InvalidGolden(f"golden rows do not fit {trial.name}: {report.cause}")
+        return InvalidGolden(
+            f"rows in {rows} do not fit {trial.name}: {report.cause}",
+            next_step="give rows in x as the application gives them to the model, [n, …]",
+        )
     return InvalidModel(
         f"{trial.name} does not run on {trial.engine.name}: {report.cause}",
         next_step="export it again, as one file, with operators that this runtime has",
@@ -301,7 +309,8 @@ def _check_classes(rows: LabelledRows, scores: TensorSpec, trial: Trial) -> None
         )
     if known and int(rows.y.max()) >= known:
         raise InvalidGolden(
-            f"golden rows have the class {rows.y.max()}, {trial.name} knows 0 to {known - 1}"
+            f"{rows.name} has the class {rows.y.max()}, {trial.name} knows 0 to {known - 1}",
+            next_step="number the classes in y as the model's scores are",
         )
 
 

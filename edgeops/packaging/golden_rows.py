@@ -6,7 +6,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,20 @@ class LabelledRows:
         y: true classes, int64 ``[n]``, or None if the file has none.
         digest: digest of the file that they came from.
         slices: what somebody named parts of the rows by: by kind, a name for each row, ``[n]``.
+        name: of that file, for errors.
     """
 
     x: NDArray[Any]
     y: NDArray[np.int64] | None
     digest: Digest
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    name: str = "the rows"
 
     def at(self, rows: NDArray[np.int64]) -> LabelledRows:
         """Return the rows of those numbers."""
         y = None if self.y is None else self.y[rows]
         slices = {kind: names[rows] for kind, names in self.slices.items()}
-        return LabelledRows(x=self.x[rows], y=y, digest=self.digest, slices=slices)
+        return replace(self, x=self.x[rows], y=y, slices=slices)
 
 
 def read_golden_rows(path: Path) -> LabelledRows:
@@ -80,6 +82,7 @@ def read_golden_rows(path: Path) -> LabelledRows:
         x=_checked_x(x, path),
         y=_checked_y(y, x, path),
         digest=digest_of(data),
+        name=str(path),
         slices={
             key[len(SLICE) :]: _checked_slice(key, each, x, path) for key, each in named.items()
         },
