@@ -173,7 +173,7 @@ def test_a_model_that_needs_more_memory_than_the_budget_is_not_packaged(build: B
         (b"", "is empty"),
         (b"PK\x03\x04" + bytes(50), "zip archive"),
         (models.linear_onnx(WEIGHTS)[:-20], "cut off"),
-        (models.digits_tflite().read_bytes()[:-900], "does not run on litert"),
+        (models.digits_tflite().read_bytes()[:-900], "does not run on ai-edge-litert"),
         (models.two_inputs_onnx(4), r"2 inputs \(a, b\)"),
         (models.sequence_onnx(4), "not a tensor"),
         (models.random_onnx(4), "differently each time"),
