@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from device_agent.protocol.evidence import ClassEvidence, Evidence
+from device_agent.protocol.evidence import ClassEvidence, Evidence, SliceEvidence
 from edgeops.reports.facts import (
     AccuracySeries,
     AlarmFacts,
@@ -60,6 +60,8 @@ def evidence(seed: int, wrong: float, classes: int = 10, rows: int = 900) -> Evi
         ),
         float_confusion=tuple(before),
         confusion=tuple(after),
+        sqnr_db=26.7,
+        slices=(SliceEvidence(name="light=night", rows=120, float_correct=110, correct=96),),
     )
 
 

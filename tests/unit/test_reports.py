@@ -334,6 +334,13 @@ def test_a_confusion_of_any_size_is_two_drawn_matrices(classes: int) -> None:
     assert len(page) < 120_000
 
 
+def test_likeness_and_slices_are_told_beside_the_classes() -> None:
+    page = render(full_facts())
+    assert "likeness of the scores (SQNR)" in page
+    assert "26.7 dB" in page
+    assert "light=night" in page
+
+
 def test_of_very_many_classes_those_that_lost_most_are_listed() -> None:
     known: Evidence = evidence(5, 0.0, classes=30)
     lost = dataclasses.replace(known.classes[0], rows=90, float_correct=90, correct=9)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
-from device_agent.protocol.evidence import ClassEvidence, Evidence
+from device_agent.protocol.evidence import ClassEvidence, Evidence, SliceEvidence
 from edgeops.reports.chapters.desk import Desk
 from edgeops.reports.document import Block, Cell, Column, Heading, Picture, Section, Table, Terms
 from edgeops.reports.facts import VariantFacts, VersionFacts
 from edgeops.reports.figures.confusion import draw_confusions
 from edgeops.reports.wording import counted, percent, points, size
 
+Part: TypeAlias = ClassEvidence | SliceEvidence
+AS_IS = "as-is"
+"""The recipe of a file that was packaged as it was given: there is nothing to compare with."""
 _MAX_CLASSES = 32
-"""Classes in a table; of more, those that lost most."""
+"""Classes or slices in a table; of more, those that lost most."""
 _NOTICEABLE = 0.05
 """Loss of a class from which on it is coloured."""
 
@@ -48,6 +52,8 @@ def _of_variant(desk: Desk, version: VersionFacts, variant: VariantFacts) -> Ite
     yield _whole(evidence, variant.golden_accuracy)
     if evidence.classes:
         yield _by_class(evidence.classes, version.labels)
+    if evidence.slices:
+        yield _by_part("slice", [(each.name, each) for each in evidence.slices], "slices")
     if evidence.float_confusion or evidence.confusion:
         title = f"Confusion matrices of version {version.number} on {variant.runtime}"
         yield Picture(
@@ -108,6 +114,11 @@ def _measured(evidence: Evidence) -> list[tuple[Cell, ...]]:
             tone="good" if held else "bad",
         ),
         _row("same answer from both", "", percent(evidence.agreement), ""),
+        *(
+            [_row("likeness of the scores (SQNR)", "", f"{evidence.sqnr_db:.1f} dB", "")]
+            if evidence.sqnr_db is not None and evidence.recipe != AS_IS
+            else []
+        ),
         _row(
             "size",
             size(evidence.float_size_bytes),
@@ -126,30 +137,32 @@ def _gate(evidence: Evidence) -> str:
 
 
 def _by_class(classes: Sequence[ClassEvidence], labels: Sequence[str]) -> Table:
-    order = [i for i, each in enumerate(classes) if each.rows > 0]
-    left_out = max(0, len(order) - _MAX_CLASSES)
+    named = [(labels[i] if i < len(labels) else str(i), each) for i, each in enumerate(classes)]
+    return _by_part("true class", named, "classes")
+
+
+def _by_part(title: str, parts: Sequence[tuple[str, Part]], plural: str) -> Table:
+    """Return each part of the rows by itself, so that none hides in the mean."""
+    shown = [(name, each) for name, each in parts if each.rows > 0]
+    left_out = max(0, len(shown) - _MAX_CLASSES)
     if left_out:
-        order.sort(key=lambda i: classes[i].correct / classes[i].rows - _float_share(classes[i]))
+        shown.sort(key=lambda part: part[1].correct / part[1].rows - _float_share(part[1]))
     titles = (
-        ("true class", False),
+        (title, False),
         ("rows", True),
         ("float model", True),
         ("artifact", True),
         ("difference", True),
     )
+    note = f"{counted(left_out, title.split()[-1], plural)} that lost less left out."
     return Table(
         columns=tuple(Column(title=title, is_figure=figure) for title, figure in titles),
-        rows=tuple(
-            _class_row(labels[i] if i < len(labels) else str(i), classes[i])
-            for i in order[:_MAX_CLASSES]
-        ),
-        note=f"{counted(left_out, 'class', 'classes')} that lost less left out."
-        if left_out
-        else "",
+        rows=tuple(_class_row(name, each) for name, each in shown[:_MAX_CLASSES]),
+        note=note if left_out else "",
     )
 
 
-def _class_row(name: str, each: ClassEvidence) -> tuple[Cell, ...]:
+def _class_row(name: str, each: Part) -> tuple[Cell, ...]:
     share = each.correct / each.rows
     change = share - _float_share(each)
     tone = "bad" if change <= -_NOTICEABLE else "good" if change >= _NOTICEABLE else "quiet"
@@ -162,7 +175,7 @@ def _class_row(name: str, each: ClassEvidence) -> tuple[Cell, ...]:
     )
 
 
-def _float_share(each: ClassEvidence) -> float:
+def _float_share(each: Part) -> float:
     return each.float_correct / each.rows
 
 
