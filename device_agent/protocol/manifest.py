@@ -56,6 +56,14 @@ class TensorSpec:
         )
 
 
+def class_count(scores: TensorSpec) -> int | None:
+    """Return how many classes an output tells apart: 0 for none, None if that is not fixed."""
+    is_row = scores.dtype.startswith("float") or scores.dtype in ("int8", "uint8")
+    if not is_row or len(scores.shape) != 2 or scores.shape[1] in (0, 1):
+        return 0
+    return scores.shape[1] if scores.shape[1] > 0 else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkedBlob:
     """A blob and the SHA-256 of each of its chunks, so that each is verified on arrival."""
@@ -126,6 +134,11 @@ class Variant:
     budget: Budget = field(default_factory=Budget)
     reference: ChunkedBlob | None = None
     evidence: Evidence | None = None
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes its scores tell apart, None if that is not fixed."""
+        return class_count(next(each for each in self.outputs if each.name == self.scores)) or None
 
     @property
     def blobs(self) -> tuple[ChunkedBlob, ...]:

@@ -116,7 +116,8 @@ class Agent:
             False if the version that predicted is no longer on this device.
 
         Raises:
-            BadInput: a name for a model whose package has no labels.
+            BadInput: a name for a model whose package has no labels, or a class that the model
+                does not know.
         """
         if isinstance(label, str):
             if prediction.label is None:
@@ -124,12 +125,20 @@ class Agent:
             correct = prediction.label == label
         else:
             correct = prediction.class_index == label
+            self._check_class(prediction, label)
         index = self._class_index(prediction, label)
         if prediction.sample is not None and index is not None:
             self._loop.samples.label(prediction.sample, index)
         return self._live.label(
             ModelName(prediction.model), Digest(prediction.digest), correct=correct
         )
+
+    def _check_class(self, prediction: Prediction, label: int) -> None:
+        """Refuse a class that cannot be: as a sample it would spoil what is retrained on."""
+        live = self._live.get(ModelName(prediction.model))
+        known = live.variant.classes if live is not None else None
+        if known is not None and not 0 <= label < known:
+            raise BadInput(f"{prediction.model} has no class {label}, only 0 to {known - 1}")
 
     def _class_index(self, prediction: Prediction, label: int | str) -> int | None:
         if not isinstance(label, str):

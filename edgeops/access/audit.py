@@ -39,6 +39,7 @@ RetrainAct = Literal[
     "retrain.publish",
     "retrain.reject",
     "retrain.fail",
+    "retrain.release",
 ]
 HubAct = Literal["hub.start", "hub.stop", "broker.state_lost"]
 Act = (

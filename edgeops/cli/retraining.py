@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import click
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table
 from edgeops.cli.settings import Settings
 from edgeops.client import Client
-from edgeops.domain.errors import EdgeopsError, GateFailed, NotFound
+from edgeops.domain.errors import Conflict, EdgeopsError, GateFailed, HubUnreachable, NotFound
 from edgeops.domain.retraining import MAX_DROP, MIN_SAMPLES
 
+MIN_MEMORY_MIB = 64
 WATCH_S = 2.0
 """Pause between two looks for a request."""
 
@@ -96,8 +98,20 @@ def request(settings: Settings, model: str, alarm: str, output: str) -> None:
     help="The training script; its contract is in docs/retraining.md.",
 )
 @click.option("--watch", is_flag=True, help="Go on with whatever is asked for, until Ctrl-C.")
-@click.option("--timeout", default=3600.0, show_default=True, help="Seconds for the script.")
-@click.option("--memory", default=8192, show_default=True, help="MiB for the script.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1.0),
+    default=3600.0,
+    show_default=True,
+    help="Seconds for the script.",
+)
+@click.option(
+    "--memory",
+    type=click.IntRange(min=MIN_MEMORY_MIB),
+    default=8192,
+    show_default=True,
+    help="MiB for the script.",
+)
 @click.option("--seed", default=0, show_default=True, help="Given to the script.")
 @click.option(
     "--keys", type=click.Path(path_type=Path, file_okay=False), help="Key folder with targets.key."
@@ -117,11 +131,15 @@ def run(
     """Train what is asked for: RETRAINING, or the oldest request.
 
     Packages what the script made like its parent, compares both on rows that neither was trained
-    on, and publishes the better one as MODEL@candidate. Exit code 3 if it is not better.
+    on, and publishes the better one as MODEL@candidate. Exit code 3 if it is not better. Stopped
+    with Ctrl-C or SIGTERM it gives the retraining back; while the hub is away it waits.
     """
     from edgeops.retraining.script import TrainingLimits
     from edgeops.service.worker import WorkerOptions, work
 
+    if watch and retraining is not None:
+        raise click.UsageError("--watch takes whatever is asked for: leave RETRAINING out")
+    signal.signal(signal.SIGTERM, _interrupt)
     options = WorkerOptions(
         script=script,
         keys=given["keys"] or settings.keys,
@@ -131,18 +149,25 @@ def run(
         seed=given["seed"],
     )
     client = settings.client()
-    while True:
+    if not watch:
         asked = _next(client, retraining)
-        if asked is not None:
-            ended = work(client, asked, options, say)
-            _show_ended(ended, output)
-            if not watch:
-                _exit_for(ended)
-                return
-        elif not watch:
+        if asked is None:
             raise NotFound("nothing is asked for", next_step="edgeops retrain request MODEL")
-        else:
-            time.sleep(WATCH_S)
+        ended = work(client, asked, options, say)
+        _show_ended(ended, output)
+        _exit_for(ended)
+        return
+    told = ""
+    while True:
+        try:
+            if (asked := _next(client, None)) is not None:
+                _show_ended(work(client, asked, options, say), output)
+            told = ""
+        except (HubUnreachable, Conflict) as error:  # away, or another worker was first
+            if str(error) != told:
+                say(f"{error}; going on")
+            told = str(error)
+        time.sleep(WATCH_S)
 
 
 @retrain.command("list")
@@ -199,6 +224,10 @@ def show(settings: Settings, retraining: str, output: str) -> None:
     show_table(heads, rows, "champion and challenger have not been compared")
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def _next(client: Client, wanted: str | None) -> dict[str, Any] | None:
     if wanted is not None:
         return client.retraining(wanted)
@@ -221,7 +250,10 @@ def _exit_for(ended: dict[str, Any]) -> None:
             next_step="more samples, or a better training script",
         )
     if ended["state"] == "failed":
-        raise EdgeopsError(f"{ended['id']} failed: {ended['why']}")
+        raise EdgeopsError(
+            f"{ended['id']} failed: {ended['why']}",
+            next_step=f"then ask again: edgeops retrain request {ended['model']}",
+        )
 
 
 def _say_request(each: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ It speaks HTTP and nothing else. Answers are the API's JSON as dictionaries; err
 ``edgeops.domain.errors``, with cause and next step.
 """
 
-from edgeops.client.hub import Client, HubUnreachable
+from edgeops.client.hub import Client
+from edgeops.domain.errors import HubUnreachable
 
 __all__ = ["Client", "HubUnreachable"]

@@ -13,7 +13,7 @@ import httpx
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import Digest
 from edgeops.domain import errors
-from edgeops.domain.errors import EdgeopsError
+from edgeops.domain.errors import EdgeopsError, HubUnreachable
 
 Json = dict[str, Any]
 
@@ -29,10 +29,6 @@ _WITHOUT_BODY: Mapping[int, tuple[type[EdgeopsError], str]] = {
     403: (errors.Forbidden, "the token's role may not do this"),
 }
 """What the answer to a HEAD means, which has no body to say it."""
-
-
-class HubUnreachable(EdgeopsError):
-    """Nothing that speaks the hub's API answers at that address."""
 
 
 class Client:

@@ -16,6 +16,7 @@
     ├── Forbidden            not trusted: the token is good, its role may not do this
     ├── AuditBroken          not trusted: the audit's chain was edited outside this program
     ├── MigrationNeeded      update: database and program are of different versions
+    ├── HubUnreachable       try later: nothing that speaks the hub's API answers
     └── StoreFailed          try later: disk or database said no (full, locked, broken)
 
 A room with errors of its own keeps them in its ``errors`` module, below ``EdgeopsError``.
@@ -84,6 +85,10 @@ class AuditBroken(EdgeopsError):
 
 class MigrationNeeded(EdgeopsError):
     """The database has another schema version than this program."""
+
+
+class HubUnreachable(EdgeopsError):
+    """Nothing that speaks the hub's API answers at that address."""
 
 
 class StoreFailed(EdgeopsError):

@@ -128,6 +128,7 @@ class Retraining:
         rollout: id of the rollout that it began with, empty without.
         metrics: what the training script reported.
         contests: champion against challenger.
+        tries: how many workers have begun it.
     """
 
     id: str
@@ -146,6 +147,7 @@ class Retraining:
     rollout: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     contests: tuple[Contest, ...] = ()
+    tries: int = 0
 
 
 def parse_data_name(text: str) -> str:

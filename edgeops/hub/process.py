@@ -79,6 +79,7 @@ class Hub:
         self._epoch = ""
         self._epoch_seen = asyncio.Event()
         self._demanded = asyncio.Event()
+        self._waiting_alarm = ""
         self._forget_at_s = 0.0
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="edgeops-hub")
 
@@ -177,7 +178,7 @@ class Hub:
         while True:
             try:
                 await self._call(rollouts.tick, self.context)
-                await self._call(retraining.tick, self.context)
+                self._say_waiting(await self._call(retraining.tick, self.context))
                 await self._call(delivery.record, self.context, self.demand)
                 await self._write_accounts()
                 await self._publish_desired()
@@ -190,6 +191,12 @@ class Hub:
             if self.broker is not None and not self.broker.is_alive():
                 raise TransportLost("the managed broker has ended")
             await asyncio.sleep(self.options.tick_s)
+
+    def _say_waiting(self, waits: tuple[str, str] | None) -> None:
+        """Log once for each alarm why it could not ask for a retraining yet."""
+        if waits is not None and waits[0] != self._waiting_alarm:
+            self._waiting_alarm = waits[0]
+            logger.warning("retraining.not_yet", extra={"alarm": waits[0], "cause": waits[1]})
 
     async def _forget_old_windows(self) -> None:
         if time.monotonic() < self._forget_at_s:

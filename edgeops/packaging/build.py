@@ -22,12 +22,13 @@ from device_agent.protocol.manifest import (
     Variant,
     Waiver,
     agent_version_key,
+    class_count,
 )
 from device_agent.protocol.preprocessing import FIRST_AGENT
 from edgeops.domain.errors import GateFailed, InvalidInput
 from edgeops.domain.profile import Profile
 from edgeops.packaging.engines import Engine, engine_for
-from edgeops.packaging.evaluate import Evaluation, class_count, evaluate
+from edgeops.packaging.evaluate import Evaluation, evaluate
 from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.model_file import ModelFile, on_trial
@@ -98,9 +99,7 @@ def build_package(
         )
         for each, budget in zip(planned, budgets, strict=True)
     ]
-    manifest = _manifest(
-        request, variants, waivers, _lineage(request, files, rows.golden, evaluations)
-    )
+    manifest = _manifest(request, variants, waivers, _lineage(request, files, rows, evaluations))
     return _signed(manifest, files, evaluations, qualities, key)
 
 
@@ -286,19 +285,21 @@ def _variant(
 def _lineage(
     request: PackageRequest,
     files: Mapping[str, ModelFile],
-    rows: LabelledRows | None,
+    rows: _Rows,
     evaluations: Mapping[str, Evaluation],
 ) -> dict[str, str]:
     lineage = {**request.lineage, "packager": f"edgeops {__version__}"}
-    if rows is not None:
-        lineage["golden"] = rows.digest
+    if rows.golden is not None:
+        lineage["golden"] = rows.golden.digest
+    if rows.evaluation is not None:
+        lineage["evaluation"] = rows.evaluation.digest
     for runtime, found in evaluations.items():
         file = _file(files, runtime)
         for what, value in file.lineage.items():
             lineage[f"{what}.{file.format}"] = value
         lineage[f"runtime.{runtime}"] = found.engine.package
         if found.accuracy is not None:
-            lineage[f"evaluation.{runtime}"] = f"accuracy {found.accuracy:.4f}, {found.rows} rows"
+            lineage[f"golden.{runtime}"] = f"accuracy {found.accuracy:.4f}, {found.rows} rows"
     return lineage
 
 

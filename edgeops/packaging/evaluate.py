@@ -20,7 +20,7 @@ from device_agent.processing.golden import GoldenRows, encode_golden
 from device_agent.processing.prepare import prepare_row
 from device_agent.processing.scores import read_scores
 from device_agent.protocol.errors import AgentError, BadInput, ProtocolError
-from device_agent.protocol.manifest import TensorSpec
+from device_agent.protocol.manifest import TensorSpec, class_count
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.child import spawn_probe
@@ -180,14 +180,6 @@ def choose_scores(outputs: Sequence[TensorSpec], asked: str | None) -> TensorSpe
         )
     rows = [spec for spec in outputs if class_count(spec) != 0]
     return (rows or list(outputs))[0]
-
-
-def class_count(scores: TensorSpec) -> int | None:
-    """Return how many classes an output tells apart: 0 for none, None if that is not fixed."""
-    is_row = scores.dtype.startswith("float") or scores.dtype in ("int8", "uint8")
-    if not is_row or len(scores.shape) != 2 or scores.shape[1] in (0, 1):
-        return 0
-    return scores.shape[1] if scores.shape[1] > 0 else None
 
 
 def _describe(trial: Trial) -> ProbeReport:

@@ -25,8 +25,8 @@ from edgeops.packaging.quality import FidelityBars
 MIN_ACCURACY = 0.8
 WAIVABLE = (GOLDEN_GATE, QUALITY_GATE, FIDELITY_GATE)
 RESERVED_LINEAGE = (
-    *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime.", "evaluation."),
-    *("golden", "packager"),
+    *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime."),
+    *("evaluation", "golden", "packager"),
 )
 """Beginnings of the lineage keys that the packager itself fills in."""
 

@@ -26,6 +26,8 @@ from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.retraining.errors import TrainingFailed
 
 MODELS = ("model.keras", "model.h5", "model", "model.onnx", "model.tflite")
+FOLDER_MODEL = "model"
+"""A SavedModel is a folder; the others are files."""
 METRICS = "metrics.json"
 MAX_METRICS = 64
 _LARGEST = 1e15
@@ -93,6 +95,10 @@ def read_output(folder: Path) -> Trained:
             no object of finite numbers.
     """
     found = [folder / name for name in MODELS if (folder / name).exists()]
+    odd = [path.name for path in found if not (path.is_file() or path.name == FOLDER_MODEL)]
+    odd += [path.name for path in found if path.name == FOLDER_MODEL and not path.is_dir()]
+    if odd:
+        raise TrainingFailed(f"{', '.join(odd)} is no file of a model", next_step=_HOW)
     if not found:
         raise TrainingFailed(f"it wrote no model (none of {', '.join(MODELS)})", next_step=_HOW)
     empty = [path.name for path in found if path.is_file() and path.stat().st_size == 0]
@@ -111,6 +117,8 @@ def _check_sources(found: Sequence[Path]) -> None:
 
 def _metrics(path: Path) -> dict[str, float]:
     try:
+        if path.exists() and not path.is_file():
+            raise TrainingFailed(f"{METRICS} is no file", next_step=_HOW)
         fields = Fields(decode(path.read_bytes()), METRICS)
         names = fields.names()
         if len(names) > MAX_METRICS:

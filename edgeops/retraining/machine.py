@@ -17,6 +17,10 @@ class Step(StrEnum):
     PUBLISH = "publish"
     REJECT = "reject"
     FAIL = "fail"
+    RENEW = "renew"
+    """Its worker still works on it."""
+    RELEASE = "release"
+    """Its worker was stopped, or fell silent: another one may begin."""
 
 
 TRANSITIONS: Mapping[tuple[RetrainState, Step], RetrainState] = {
@@ -26,6 +30,8 @@ TRANSITIONS: Mapping[tuple[RetrainState, Step], RetrainState] = {
     (RetrainState.TRAINING, Step.PUBLISH): RetrainState.PUBLISHED,
     (RetrainState.TRAINING, Step.REJECT): RetrainState.REJECTED,
     (RetrainState.TRAINING, Step.FAIL): RetrainState.FAILED,
+    (RetrainState.TRAINING, Step.RENEW): RetrainState.TRAINING,
+    (RetrainState.TRAINING, Step.RELEASE): RetrainState.REQUESTED,
 }
 FINAL = frozenset({RetrainState.PUBLISHED, RetrainState.REJECTED, RetrainState.FAILED})
 

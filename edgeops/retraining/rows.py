@@ -6,8 +6,8 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from device_agent.protocol.samples import Sample
 from edgeops.domain.errors import InvalidInput
 
+SLICE = "slice."
 UNSEEN_OF = 3
 """Of so many distinct rows one is never trained on."""
 MAX_ROWS = 1_000_000
@@ -29,14 +30,21 @@ class Rows:
     Attributes:
         x: finite numbers, ``[n, ...]``, as applications give them.
         y: true classes, int64 ``[n]``, or None.
+        slices: by kind, the name of the part that each row belongs to, ``[n]``.
     """
 
     x: NDArray[Any]
     y: NDArray[np.int64] | None
+    slices: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """The largest class and one; 0 without labels or rows."""
+        return 0 if self.y is None or not len(self.y) else int(self.y.max()) + 1
 
 
 def read_rows(data: bytes, name: str) -> Rows:
-    """Read an ``.npz`` with ``x`` and perhaps ``y``.
+    """Read an ``.npz`` with ``x`` and perhaps ``y`` and ``slice.KIND``.
 
     Args:
         data: the file.
@@ -48,20 +56,25 @@ def read_rows(data: bytes, name: str) -> Rows:
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            keys = set(arrays.files)
+            keys = {key for key in arrays.files if not key.startswith(SLICE)}
             if not {"x"} <= keys <= {"x", "y"}:
                 found = ", ".join(sorted(keys)) or "nothing"
                 raise InvalidInput(f"{name} holds {found}, not x and y", next_step=_HOW)
             x, y = arrays["x"], arrays["y"] if "y" in keys else None
+            slices = {
+                key[len(SLICE) :]: arrays[key] for key in arrays.files if key.startswith(SLICE)
+            }
     except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidInput(f"{name} is no (whole) .npz of numbers", next_step=_HOW) from error
-    return _checked(Rows(x=x, y=y), name)
+        why = "holds Python objects" if "Object arrays" in str(error) else "is no (whole) .npz"
+        raise InvalidInput(f"{name} {why}", next_step=_HOW) from error
+    return _checked(Rows(x=x, y=y, slices=slices), name)
 
 
 def write_rows(rows: Rows) -> bytes:
     """Return the ``.npz`` of rows: equal rows give equal bytes."""
     buffer = io.BytesIO()
     arrays = {"x": rows.x} if rows.y is None else {"x": rows.x, "y": rows.y}
+    arrays |= {f"{SLICE}{kind}": names for kind, names in sorted(rows.slices.items())}
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             entry = io.BytesIO()
@@ -73,15 +86,20 @@ def write_rows(rows: Rows) -> bytes:
     return buffer.getvalue()
 
 
-def rows_of(samples: Sequence[Sample]) -> Rows | None:
+def rows_of(samples: Sequence[Sample], classes: int | None = None) -> Rows | None:
     """Return the labelled samples as rows, each distinct row once; None if there are none.
 
-    Samples whose row has another shape or dtype than most have are left out.
+    Samples whose row has another shape or dtype than most have are left out, and those with a
+    class that the model does not know.
+
+    Args:
+        samples: of one model.
+        classes: how many classes it tells apart, None if that is not fixed.
     """
     distinct: dict[bytes, Sample] = {
         sample.data + sample.label.to_bytes(8, "little"): sample
         for sample in samples
-        if sample.label is not None
+        if sample.label is not None and (classes is None or sample.label < classes)
     }
     kinds = [(each.dtype, each.shape) for each in distinct.values()]
     if not kinds:
@@ -109,8 +127,24 @@ def part(rows: Rows) -> tuple[Rows, Rows]:
     return _at(rows, ~unseen), _at(rows, unseen)
 
 
+def without(rows: Rows, others: Sequence[Rows]) -> Rows:
+    """Return the rows that are in none of ``others``: what judges is not trained on.
+
+    Rows are the same if their numbers are, in float32.
+    """
+    known = {each for other in others for each in _identities(other)}
+    kept = np.array([each not in known for each in _identities(rows)], dtype=bool)
+    return rows if kept.all() else _at(rows, kept)
+
+
+def _identities(rows: Rows) -> list[bytes]:
+    flat = np.ascontiguousarray(rows.x.reshape(len(rows.x), -1).astype(np.float32))
+    return [row.tobytes() for row in flat]
+
+
 def _at(rows: Rows, mask: NDArray[np.bool_]) -> Rows:
-    return Rows(x=rows.x[mask], y=None if rows.y is None else rows.y[mask])
+    slices = {kind: names[mask] for kind, names in rows.slices.items()}
+    return Rows(x=rows.x[mask], y=None if rows.y is None else rows.y[mask], slices=slices)
 
 
 def _array(sample: Sample) -> NDArray[Any]:
@@ -129,11 +163,28 @@ def _checked(rows: Rows, name: str) -> Rows:
         raise InvalidInput(f"{name} has {len(x)} rows, {MAX_ROWS} are allowed")
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise InvalidInput(f"x in {name} has NaN or infinity", next_step="drop such rows")
+    for kind, names in rows.slices.items():
+        if names.shape != (len(x),) or names.dtype.kind not in "iuU":
+            raise InvalidInput(
+                f"{SLICE}{kind} in {name} is {names.dtype} of shape {list(names.shape)}, "
+                "not a name a row",
+                next_step=f"for {len(x)} rows as many texts or integers",
+            )
     if y is None:
         return rows
-    if y.shape != (len(x),) or y.dtype.kind not in "iu" or y.min() < 0:
+    if y.shape != (len(x),):
         raise InvalidInput(
-            f"y in {name} is {y.dtype} of shape {list(y.shape)}, not one class number (from 0) "
-            f"for each of {len(x)} rows"
+            f"y in {name} has shape {list(y.shape)}, "
+            f"not one class number for each of {len(x)} rows",
+            next_step="from one-hot rows: y.argmax(axis=1)",
         )
-    return Rows(x=x, y=y.astype(np.int64))
+    if y.dtype.kind not in "iu":
+        raise InvalidInput(
+            f"y in {name} is {y.dtype}, not integers", next_step="use class numbers from 0"
+        )
+    if y.min() < 0:
+        raise InvalidInput(
+            f"y in {name} has the class {y.min()}, first in row {int(y.argmin())}",
+            next_step="classes start at 0",
+        )
+    return replace(rows, y=y.astype(np.int64))

@@ -1,7 +1,7 @@
 """Running a training script in a process of its own, within bounds of time and memory.
 
 The script is the user's own and runs with the worker's rights; the bounds are against
-accidents, not against malice. Its whole process group ends with it.
+accidents, not against malice. What it started ends with it.
 """
 
 from __future__ import annotations
@@ -10,25 +10,21 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from edgeops.domain.errors import StoreFailed
+from edgeops.retraining import supervisor
 from edgeops.retraining.contract import Trained, TrainingTask, read_output
 from edgeops.retraining.errors import TrainingFailed
 
 REQUEST, OUT, LOG = "request.json", "out", "train.log"
+POLL_S = 5.0
 _TAIL_BYTES = 4000
 _BYTES_PER_MIB = 1024 * 1024
-_LAUNCH = (
-    "import os,resource,sys;"
-    "resource.setrlimit(resource.RLIMIT_DATA,(int(sys.argv[1]),)*2);"
-    "resource.setrlimit(resource.RLIMIT_CORE,(0,0));"
-    "os.execv(sys.executable,[sys.executable,*sys.argv[2:]])"
-)
-"""Sets the bounds in the process itself, before the script is loaded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +35,13 @@ class TrainingLimits:
     memory_mib: int = 8192
 
 
-def run_script(script: Path, task: TrainingTask, folder: Path, limits: TrainingLimits) -> Trained:
+def run_script(
+    script: Path,
+    task: TrainingTask,
+    folder: Path,
+    limits: TrainingLimits,
+    still_works: Callable[[], None] = lambda: None,
+) -> Trained:
     """Train.
 
     Args:
@@ -48,6 +50,7 @@ def run_script(script: Path, task: TrainingTask, folder: Path, limits: TrainingL
         folder: an empty folder for its request, its output (``out``) and its log
             (``train.log``).
         limits: time and memory.
+        still_works: called every ``POLL_S`` seconds while it runs; what it raises ends the script.
 
     Raises:
         TrainingFailed: it is missing, crashed, took too long, or left no model; the message
@@ -60,7 +63,7 @@ def run_script(script: Path, task: TrainingTask, folder: Path, limits: TrainingL
         (folder / OUT).mkdir(parents=True)
         (folder / REQUEST).write_bytes(task.to_bytes())
         with (folder / LOG).open("wb") as log:
-            code = _run(script, folder, log, limits)
+            code = _run(script, folder, log, limits, still_works)
     except OSError as error:
         raise StoreFailed(f"{folder}: {error.strerror or error}") from error
     said = _last_line(folder / LOG)
@@ -77,12 +80,18 @@ def run_script(script: Path, task: TrainingTask, folder: Path, limits: TrainingL
         raise TrainingFailed(f"{script.name}: {error}", next_step=error.next_step) from error
 
 
-def _run(script: Path, folder: Path, log: IO[bytes], limits: TrainingLimits) -> int | None:
+def _run(
+    script: Path,
+    folder: Path,
+    log: IO[bytes],
+    limits: TrainingLimits,
+    still_works: Callable[[], None],
+) -> int | None:
     """Return the exit code; None if the time was over."""
     memory = str(limits.memory_mib * _BYTES_PER_MIB)
-    command = [sys.executable, "-c", _LAUNCH, memory, str(script.absolute())]
+    paths = [str(path.absolute()) for path in (script, folder / REQUEST, folder / OUT)]
     process = subprocess.Popen(
-        [*command, str((folder / REQUEST).absolute()), str((folder / OUT).absolute())],
+        [sys.executable, "-I", "-S", supervisor.__file__, str(os.getpid()), memory, *paths],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -90,13 +99,16 @@ def _run(script: Path, folder: Path, log: IO[bytes], limits: TrainingLimits) -> 
         env={**os.environ, "PYTHONUNBUFFERED": "1", "ORT_DISABLE_TELEMETRY": "1"},
         start_new_session=True,
     )
+    end_s = time.monotonic() + limits.timeout_s
     try:
-        return process.wait(timeout=limits.timeout_s)
-    except subprocess.TimeoutExpired:
+        while (left_s := end_s - time.monotonic()) > 0:
+            try:
+                return process.wait(timeout=min(POLL_S, left_s))
+            except subprocess.TimeoutExpired:
+                still_works()
         return None
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # also what it started and left behind
+        process.terminate()  # the supervisor then ends whatever the script started
         process.wait()
 
 
@@ -107,7 +119,9 @@ def _last_line(path: Path) -> str:
             lines = log.read().decode(errors="replace").split("\n")
     except OSError:
         return "nothing that can be read"
-    return next((line.strip()[:400] for line in reversed(lines) if line.strip()), "nothing")
+    # A terminal that shows this must not obey it.
+    plain = ("".join(c if c.isprintable() else " " for c in line).strip() for line in lines)
+    return next((line[:400] for line in reversed([*plain]) if line), "nothing")
 
 
 def _signal_name(number: int) -> str:

@@ -35,6 +35,7 @@ def add(context: Context, actor: str, name: str, data: bytes, origin: Mapping[st
         InvalidInput: no rows, or not readable; the message says what.
     """
     rows = read_rows(data, origin.get("file", name))
+    origin = {**origin, "source": digest_of(data)}
     with context.database.begin() as work:
         return keep(context, work, actor, name, rows, origin)
 

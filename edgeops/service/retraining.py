@@ -6,27 +6,34 @@ hub asks for a better model, but cannot make one. See ``service.worker``.
 
 from __future__ import annotations
 
-import logging
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from device_agent.protocol.ids import DeviceId
+from device_agent.protocol.chunks import MAX_BLOB_BYTES
+from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.samples import Sample
 from edgeops.access import audit
 from edgeops.domain.drift import Alarm
 from edgeops.domain.errors import EdgeopsError, InvalidInput, NotFound
-from edgeops.domain.registry import parse_model
-from edgeops.domain.retraining import Contest, Retraining, RetrainPolicy, RetrainState
+from edgeops.domain.registry import Version, parse_model
+from edgeops.domain.retraining import (
+    Contest,
+    DataSet,
+    Retraining,
+    RetrainPolicy,
+    RetrainState,
+)
+from edgeops.fleet.selector import parse
 from edgeops.registry import versions
 from edgeops.retraining.machine import Step, after
 from edgeops.retraining.policy import asks
-from edgeops.retraining.rows import part, rows_of
-from edgeops.service import data
+from edgeops.retraining.rows import part, read_rows, rows_of
+from edgeops.service import data, packages
 from edgeops.service.context import HUB_ACTOR, Context
 from edgeops.store.database import Work
-
-logger = logging.getLogger(__name__)
 
 MIN_UNSEEN = 30
 """Distinct held-out rows of drifted devices that a comparison takes: with fewer, even a much
@@ -36,7 +43,13 @@ _ACTS: Mapping[Step, audit.RetrainAct] = {
     Step.PUBLISH: "retrain.publish",
     Step.REJECT: "retrain.reject",
     Step.FAIL: "retrain.fail",
+    Step.RELEASE: "retrain.release",
 }
+LEASE_S = 900.0
+"""A worker that has not been heard of for so long is dead: conversions take ten minutes at most,
+and between any two steps it tells that it works."""
+MAX_TRIES = 3
+"""A retraining that took so many workers with it is not begun again."""
 
 
 def set_policy(context: Context, actor: str, policy: RetrainPolicy) -> RetrainPolicy:
@@ -44,18 +57,19 @@ def set_policy(context: Context, actor: str, policy: RetrainPolicy) -> RetrainPo
 
     Raises:
         NotFound: no such model or data set.
-        InvalidInput: a bound that cannot be.
+        InvalidInput: a bound or selector that cannot be, or data that do not fit the model.
     """
-    if policy.min_samples < 1 or not 0.0 < policy.max_drop <= 1.0:
-        raise InvalidInput(
-            "min_samples must be at least 1, max_drop above 0 and at most 1",
-            next_step="edgeops retrain policy --help",
-        )
+    if policy.min_samples < 1:
+        raise InvalidInput(f"min_samples is {policy.min_samples}, not at least 1")
+    if not 0.0 < policy.max_drop <= 1.0:
+        raise InvalidInput(f"max_drop is {policy.max_drop}, not above 0 and at most 1")
     with context.database.begin() as work:
         versions.list_versions(work.registry, policy.model)
+        parent = _parent(context, work, policy.model, None)
         for name in (*policy.data, policy.evaluation):
-            if not data.find(work, name).labelled:
-                raise InvalidInput(f"data set {name} has no labels (y)")
+            _check_fits(context, data.find(work, name), parent)
+        if policy.rollout is not None:
+            parse(str(policy.rollout.get("selector", "")))
         work.retraining.put_policy(policy)
         audit.record(work.audit, context.clock(), actor, "retrain.policy", policy.model)
         return policy
@@ -94,8 +108,13 @@ def request(context: Context, actor: str, model: str, alarm_id: str = "") -> Ret
         return _request(context, work, actor, _policy(work, model), wanted[-1] if wanted else None)
 
 
-def tick(context: Context) -> None:
-    """Ask for what open alarms of harm and the policies ask for; too few samples: later."""
+def tick(context: Context) -> tuple[str, str] | None:
+    """Take back what a worker left, and ask for what alarms of harm and the policies ask for.
+
+    Returns:
+        The id of an alarm that asks by itself and could not yet, and why; None if none waits.
+    """
+    _take_back(context)
     with context.database.read() as work:
         known = work.retraining.all()
         wanted = [
@@ -110,7 +129,25 @@ def tick(context: Context) -> None:
             with context.database.begin() as work:
                 _request(context, work, HUB_ACTOR, each, alarm)
         except EdgeopsError as error:
-            logger.debug("retraining.not_yet", extra={"cause": str(error)})
+            return alarm.id, str(error)
+    return None
+
+
+def _take_back(context: Context) -> None:
+    """Give what a dead worker left to the next one, a few times."""
+    with context.database.read() as work:
+        limit_s = context.clock() - LEASE_S
+        silent = [
+            each
+            for each in work.retraining.all()
+            if each.state is RetrainState.TRAINING and each.updated_s < limit_s
+        ]
+    for each in silent:
+        why = f"its worker has not been heard of for {LEASE_S / 60:g} minutes"
+        step = Step.RELEASE if each.tries < MAX_TRIES else Step.FAIL
+        if step is Step.FAIL:
+            why = f"{why}, the {each.tries}th in a row"
+        move(context, HUB_ACTOR, each.id, step, why=why)
 
 
 def listed(context: Context) -> tuple[Retraining, ...]:
@@ -158,16 +195,21 @@ def move(
             rollout=rollout,
             metrics=dict(metrics or {}),
             contests=tuple(contests),
+            tries=before.tries + (step is Step.CLAIM),
         )
         work.retraining.put(moved)
-        detail: dict[str, Any] = {"why": why[:400]} if why else {}
-        audit.record(work.audit, moved.updated_s, actor, _ACTS[step], retraining_id, **detail)
+        if step in _ACTS:
+            detail: dict[str, Any] = {"why": why[:400]} if why else {}
+            audit.record(work.audit, moved.updated_s, actor, _ACTS[step], retraining_id, **detail)
         return moved
 
 
 def _request(
     context: Context, work: Work, actor: str, policy: RetrainPolicy, alarm: Alarm | None
 ) -> Retraining:
+    parent = _parent(context, work, policy.model, alarm)
+    evaluation = data.find(work, policy.evaluation)
+    _check_evaluation(parent.version, evaluation)
     found = work.retraining.samples_of(policy.model, limit=data.MOST_SAMPLES)
     if len(found) < policy.min_samples:
         raise InvalidInput(
@@ -175,9 +217,10 @@ def _request(
             "needed",
             next_step="wait for more, or lower the bound: edgeops retrain policy",
         )
-    seen = rows_of([sample for _, sample in found])
+    seen = rows_of([sample for _, sample in found], parent.classes)
     since_s = _begun_s(work, alarm)
-    drifted = rows_of([each for name, each in found if _is_drifted(alarm, since_s, name, each)])
+    of_drift = [each for name, each in found if _is_drifted(alarm, since_s, name, each)]
+    drifted = rows_of(of_drift, parent.classes)
     if seen is None:
         raise data.no_samples(policy.model)
     train = part(seen)[0]
@@ -191,18 +234,17 @@ def _request(
         )
     origin = {"samples": policy.model, **({"alarm": alarm.id} if alarm else {})}
     now_s = context.clock()
-    parent = alarm.number if alarm else versions.resolve(work.registry, policy.model).number
     kept = [data.find(work, each).reference for each in policy.data]
     samples = data.keep(context, work, actor, f"{policy.model}-samples", train, origin)
     held_out = data.keep(context, work, actor, f"{policy.model}-drifted", unseen, origin)
     made = Retraining(
         id=work.retraining.next_id(),
         model=policy.model,
-        parent=parent,
+        parent=parent.version.number,
         alarm=alarm.id if alarm else "",
         state=RetrainState.REQUESTED,
         train=(*kept, samples.reference),
-        evaluation=data.find(work, policy.evaluation).reference,
+        evaluation=evaluation.reference,
         drifted=held_out.reference,
         created_s=now_s,
         created_by=actor,
@@ -210,9 +252,87 @@ def _request(
     )
     work.retraining.put(made)
     audit.record(
-        work.audit, now_s, actor, "retrain.request", made.id, parent=parent, alarm=made.alarm
+        work.audit, now_s, actor, "retrain.request", made.id, parent=made.parent, alarm=made.alarm
     )
     return made
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parent:
+    """The champion: its version, and what its rows and classes must be.
+
+    Attributes:
+        version: as registered.
+        classes: how many it tells apart, None if that is not fixed.
+        elements: numbers in one row as applications give it, None if that is not fixed.
+    """
+
+    version: Version
+    classes: int | None
+    elements: int | None
+
+
+def _parent(context: Context, work: Work, model: ModelName, alarm: Alarm | None) -> _Parent:
+    """Return the version that harms, else the one that serves on most devices, else the newest."""
+    known = versions.list_versions(work.registry, model)
+    number = alarm.number if alarm else serving(work, model)
+    version = next((each for each in known if each.number == number), known[-1])
+    manifest = packages.manifest_of(context, version)
+    first = manifest.variants[0]
+    shape = first.inputs[0].shape
+    if manifest.preprocessing is not None and manifest.preprocessing.shape:
+        shape = (1, *manifest.preprocessing.shape)
+    is_fixed = len(shape) > 1 and all(size > 0 for size in shape[1:])
+    return _Parent(
+        version=version,
+        classes=first.classes,
+        elements=math.prod(shape[1:]) if is_fixed else None,
+    )
+
+
+def serving(work: Work, model: ModelName) -> int | None:
+    """Return the number of the version that most devices serve, None if none does."""
+    active = Counter(
+        held.active.version
+        for device in work.fleet.all()
+        if device.reported is not None
+        and (held := device.reported.models.get(model)) is not None
+        and held.active is not None
+    )
+    return max(active, key=lambda number: (active[number], number)) if active else None
+
+
+def _check_fits(context: Context, found: DataSet, parent: _Parent) -> None:
+    """Refuse data that the model cannot take, before hours of training find it out."""
+    if not found.labelled:
+        raise InvalidInput(
+            f"data set {found.reference} has no labels (y)",
+            next_step="add it again, with the true class of each row as y",
+        )
+    rows = read_rows(packages.read_blob(context, found.digest, MAX_BLOB_BYTES), found.reference)
+    elements = math.prod(rows.x.shape[1:])
+    if parent.elements is not None and elements != parent.elements:
+        raise InvalidInput(
+            f"rows of {found.reference} have {elements} numbers, {parent.version.reference} takes "
+            f"{parent.elements}",
+            next_step="give rows as the application gives them to the model",
+        )
+    if parent.classes is not None and rows.classes > parent.classes:
+        raise InvalidInput(
+            f"{found.reference} has the class {rows.classes - 1}, {parent.version.reference} knows "
+            f"0 to {parent.classes - 1}",
+            next_step="number the classes as the model's scores are",
+        )
+
+
+def _check_evaluation(parent: Version, evaluation: DataSet) -> None:
+    """Refuse to judge on other rows than the parent's own: its evidence is about those."""
+    wanted = parent.lineage.get("evaluation")
+    if wanted is not None and wanted not in (evaluation.digest, evaluation.origin.get("source")):
+        raise InvalidInput(
+            f"{evaluation.reference} is not what {parent.reference} was evaluated on",
+            next_step="add the file that its --evaluation named: edgeops data add NAME FILE.npz",
+        )
 
 
 def _begun_s(work: Work, alarm: Alarm | None) -> float:

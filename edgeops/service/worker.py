@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import io
 import tempfile
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -20,7 +22,13 @@ from device_agent.protocol.envelope import Signature
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import Digest, digest_of
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Manifest, Variant
-from edgeops.domain.errors import EdgeopsError, InvalidInput
+from edgeops.domain.errors import (
+    Conflict,
+    EdgeopsError,
+    GateFailed,
+    HubUnreachable,
+    InvalidInput,
+)
 from edgeops.domain.retraining import Contest
 from edgeops.packaging.build import build_package
 from edgeops.packaging.engines import Engine, engine_for
@@ -32,10 +40,17 @@ from edgeops.packaging.package import Package
 from edgeops.packaging.request import MIN_ACCURACY, PackageRequest
 from edgeops.retraining.contest import DRIFTED, EVALUATION, contest, why_not
 from edgeops.retraining.contract import TrainingTask
+from edgeops.retraining.rows import read_rows, without, write_rows
 from edgeops.retraining.script import TrainingLimits, run_script
 from edgeops.trust.keys import KeyFolder
 
 CANDIDATE = "candidate"
+PATIENCE_S = 600.0
+"""How long a worker waits for a hub that is away."""
+RETRY_S = 2.0
+RENEW_S = 30.0
+"""How often a worker tells that it works."""
+MAX_WHY = 2000
 """The alias of the newest version that won its contest."""
 
 Json = dict[str, Any]
@@ -85,8 +100,9 @@ def work(
 ) -> Json:
     """Do one retraining, to its end.
 
-    Whatever fails (the script, a gate, the comparison) ends it with its reason; nothing is
-    published then.
+    Whatever fails (the script, a gate, the comparison, the disk) ends it with its reason;
+    nothing is published then. Who stops the worker gives it back: another one may begin. While
+    the hub is away, the worker waits for it.
 
     Args:
         hub: where it was asked for.
@@ -98,23 +114,74 @@ def work(
         The retraining as it ended.
 
     Raises:
-        EdgeopsError: the hub cannot be reached, or somebody else has moved it.
+        HubUnreachable: the hub stayed away.
+        EdgeopsError: somebody else has moved it.
     """
+    hub = cast("HubDoor", _PatientDoor(hub, progress))
     hub.move_retraining(asked["id"], "claim", {})
     try:
-        job = _Job(hub, asked, options, progress)
-        package, found = job.challenge()
-    except EdgeopsError as error:
-        progress(f"failed: {error}")
-        return hub.move_retraining(asked["id"], "fail", {"why": str(error)[:2000]})
+        step, found = _done(hub, asked, options, progress)
+    except (Conflict, HubUnreachable):
+        raise  # it is not ours any more, or nobody can be told
+    except Exception as error:  # noqa: BLE001 - the last door: whatever script or disk provokes ends it
+        step, found = "fail", {"why": _told(error)}
+    except BaseException:  # stopped by a person or the system
+        with suppress(EdgeopsError):
+            hub.move_retraining(asked["id"], "release", {"why": "its worker was stopped"})
+        raise
     if found["why"]:
-        progress(f"rejected: {found['why']}")
-        return hub.move_retraining(asked["id"], "reject", found)
+        progress(f"{step}: {found['why']}")
+    return hub.move_retraining(asked["id"], step, found)
+
+
+def _done(
+    hub: HubDoor, asked: Json, options: WorkerOptions, progress: Callable[[str], None]
+) -> tuple[str, Json]:
+    """Train, compare and publish; return how it ended, and what was found."""
+    job = _Job(hub, asked, options, progress)
+    try:
+        package, found = job.challenge()
+    except GateFailed as error:
+        return "reject", {"why": _told(error)}
+    if found["why"]:
+        return "reject", found
     upload(hub, package, progress)
     number = package.manifest.version
     hub.set_alias(asked["model"], CANDIDATE, number)
-    found |= {"child": number, **_begin(hub, asked["model"], number, job.policy)}
-    return hub.move_retraining(asked["id"], "publish", found)
+    return "publish", {**found, "child": number, **_begin(hub, asked["model"], number, job.policy)}
+
+
+def _told(error: Exception) -> str:
+    """Return an error for the record: cause and next step."""
+    if not isinstance(error, EdgeopsError):
+        return f"{type(error).__name__}: {error}"[:MAX_WHY]
+    return f"{error}{f'; {error.next_step}' if error.next_step else ''}"[:MAX_WHY]
+
+
+class _PatientDoor:
+    """A hub that is waited for while it is away: it may be starting again."""
+
+    def __init__(self, hub: HubDoor, progress: Callable[[str], None]) -> None:
+        self._hub, self._progress = hub, progress
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        ask = getattr(self._hub, name)
+
+        def asked(*arguments: Any, **options: Any) -> Any:
+            end_s = time.monotonic() + PATIENCE_S
+            told = False
+            while True:
+                try:
+                    return ask(*arguments, **options)
+                except HubUnreachable as error:
+                    if time.monotonic() > end_s:
+                        raise
+                    if not told:
+                        self._progress(f"waiting for the hub: {error}")
+                        told = True
+                    time.sleep(RETRY_S)
+
+        return asked
 
 
 def upload(hub: HubDoor, package: Package, progress: Callable[[str], None]) -> None:
@@ -146,7 +213,10 @@ class _Job:
     def __init__(
         self, hub: HubDoor, asked: Json, options: WorkerOptions, progress: Callable[[str], None]
     ) -> None:
-        self._hub, self._asked, self._options, self._progress = hub, asked, options, progress
+        self._hub, self._asked, self._options, self._say = hub, asked, options, progress
+        self._renewed_s = time.monotonic()
+        # Now, so that it is of the script that runs and not of one that was edited meanwhile.
+        self._code = digest_of(options.script.read_bytes())
         self.policy = hub.retrain_policy(asked["model"])
         options.folder.mkdir(parents=True, exist_ok=True)
         # A new folder for each try: a worker that died leaves its own behind, with the log.
@@ -157,14 +227,32 @@ class _Job:
         except ProtocolError as error:
             raise InvalidInput(f"the parent's manifest is damaged: {error}") from error
 
+    def _progress(self, line: str) -> None:
+        self._say(line)
+        self._still_works()
+
+    def _still_works(self) -> None:
+        """Tell the hub now and then, so that it does not take this worker for dead.
+
+        Raises:
+            Conflict: somebody else has moved the retraining: this worker is to stop.
+        """
+        if time.monotonic() - self._renewed_s >= RENEW_S:
+            self._renewed_s = time.monotonic()
+            self._hub.move_retraining(self._asked["id"], "renew", {})
+
     def challenge(self) -> tuple[Package, Json]:
         """Return the challenger's package, and what the contest found (``why`` empty: it won)."""
-        train = [self._data(reference) for reference in self._asked["train"]]
         held = self._data(self._asked["evaluation"])
         drifted = self._data(self._asked["drifted"])
+        train = self._train_data([held, drifted])
         self._progress(f"training with {self._options.script.name}, in {self._folder}")
         trained = run_script(
-            self._options.script, self._task(train), self._folder, self._options.limits
+            self._options.script,
+            self._task(train),
+            self._folder,
+            self._options.limits,
+            self._still_works,
         )
         package = build_package(
             self._request(trained.models, train, held),
@@ -192,6 +280,31 @@ class _Job:
         path = self._folder / f"{reference.replace(':', '-')}.npz"
         path.write_bytes(self._hub.get_blob(self._hub.data_set(reference)["digest"]))
         return path
+
+    def _train_data(self, judging: list[Path]) -> list[Path]:
+        """Return the files to train on, without the rows that challenger and champion meet on.
+
+        Raises:
+            InvalidInput: nothing is left to train on.
+        """
+        judged = [read_rows(path.read_bytes(), path.name) for path in judging]
+        paths = []
+        for reference in self._asked["train"]:
+            path = self._data(reference)
+            rows = read_rows(path.read_bytes(), reference)
+            kept = without(rows, judged)
+            if dropped := len(rows.x) - len(kept.x):
+                self._progress(f"{dropped} of {len(rows.x)} rows of {reference} judge: left out")
+            if not len(kept.x):
+                continue
+            path.write_bytes(write_rows(kept))
+            paths.append(path)
+        if not paths:
+            raise InvalidInput(
+                f"all rows of {', '.join(self._asked['train'])} are among those that judge",
+                next_step=f"give other data: edgeops retrain policy {self._asked['model']} --data",
+            )
+        return paths
 
     def _task(self, train: list[Path]) -> TrainingTask:
         files: dict[str, str] = {}
@@ -255,11 +368,11 @@ class _Job:
             "retraining": asked["id"],
             **({"alarm": asked["alarm"]} if asked["alarm"] else {}),
             "data": ", ".join(asked["train"])[:500],
-            "code": digest_of(self._options.script.read_bytes()),
+            "code": self._code,
         }
 
     def _calibration(self, train: list[Path]) -> Path:
-        parts = [read_golden_rows(path).x for path in train]
+        parts = [read_rows(path.read_bytes(), path.name).x for path in train]
         if len({part.shape[1:] for part in parts}) > 1:
             raise InvalidInput("the data sets to train on have rows of different shapes")
         path = self._folder / "calibration.npz"

@@ -84,7 +84,7 @@ def test_a_package_holds_what_a_device_must_know(build: Build) -> None:
     assert variant.golden is not None and variant.golden.ref.count > 1
     assert manifest.lineage["data"] == "corners@3"
     assert manifest.lineage["source.onnx"] == variant.artifact.ref.digest
-    assert manifest.lineage["evaluation.onnxruntime"] == "accuracy 1.0000, 300 rows"
+    assert manifest.lineage["golden.onnxruntime"] == "accuracy 1.0000, 300 rows"
     assert manifest.lineage["runtime.onnxruntime"].startswith("onnxruntime 1.")
     verify_package(package, TRUSTED, verify_signature)
 

@@ -16,7 +16,7 @@ from edgeops.domain.errors import Conflict, InvalidInput, NotFound
 from edgeops.domain.retraining import Contest, RetrainPolicy, RetrainState
 from edgeops.retraining.contest import contest, why_not
 from edgeops.retraining.machine import FINAL, TRANSITIONS, Step
-from edgeops.retraining.rows import Rows, is_unseen, part, read_rows, write_rows
+from edgeops.retraining.rows import Rows, is_unseen, part, read_rows, without, write_rows
 from edgeops.service import data, retraining
 from tests.hub_harness import MODEL, START_S, FakeDevice, HubHarness, sample
 
@@ -99,8 +99,8 @@ def test_the_same_content_is_the_same_version(hub: HubHarness) -> None:
         (npz(np.zeros((3, 2)), z=np.zeros(1)), "not x and y"),
         (npz(np.full((3, 2), np.nan)), "NaN"),
         (npz(np.zeros((3, 2)), np.array([0, 1])), "one class number"),
-        (npz(np.zeros((3, 2)), np.array([0, 1, -1])), "one class number"),
-        (npz(np.zeros((3, 2)), np.array([0.5, 1, 1])), "one class number"),
+        (npz(np.zeros((3, 2)), np.array([0, 1, -1])), "the class -1, first in row 2"),
+        (npz(np.zeros((3, 2)), np.array([0.5, 1, 1])), "not integers"),
         (npz(np.array([["a"], ["b"]])), "not rows of numbers"),
         (npz(np.zeros(3)), "not rows of numbers"),
     ],
@@ -242,3 +242,86 @@ def test_rows_part_the_same_way_each_time_and_write_the_same_bytes() -> None:
     again, _ = part(Rows(x=rows.x[::-1], y=rows.y))
     assert {row.tobytes() for row in again.x} == {row.tobytes() for row in seen.x}
     assert write_rows(rows) == write_rows(rows)
+
+
+def test_slices_stay_with_their_rows() -> None:
+    named = {"slice.site": np.array(["a", "b", "a"])}
+    rows = read_rows(npz(np.eye(3), np.arange(3), **named), "rows")
+    again = read_rows(write_rows(without(rows, [Rows(x=np.eye(3)[:1], y=None)])), "again")
+    assert (again.y.tolist(), again.slices["site"].tolist()) == ([1, 2], ["b", "a"])
+    with pytest.raises(InvalidInput, match=r"slice\.site .* not a name a row"):
+        read_rows(npz(np.eye(3), np.arange(3), **{"slice.site": np.zeros((3, 1), int)}), "rows")
+
+
+def test_rows_that_judge_are_known_by_their_numbers_whatever_their_type() -> None:
+    rows = Rows(x=np.arange(12, dtype=np.float64).reshape(4, 3), y=np.arange(4))
+    judging = Rows(x=rows.x[1:3].astype(np.uint8), y=None)
+    assert without(rows, [judging]).y.tolist() == [0, 3]
+    assert without(rows, []) is rows
+
+
+def test_a_class_that_the_model_does_not_know_never_comes_into_a_data_set(hub: HubHarness) -> None:
+    (cam,) = hub.online("cam-1")
+    retraining.set_policy(hub.context, "ana", POLICY)
+    send(hub, cam, 160)
+    send(hub, cam, 5, label=99)
+    asked = retraining.request(hub.context, "ana", MODEL)
+    for reference in (asked.train[-1], asked.drifted):
+        with hub.context.database.read() as work:
+            found = data.find(work, reference)
+        blob = hub.context.blobs.read(found.digest, 0, 10**9)
+        assert read_rows(blob, reference).classes <= 2
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "why"),
+    [
+        (np.zeros((3, 5)), np.zeros(3, int), "have 5 numbers, kws:1 takes 4"),
+        (np.zeros((3, 4)), np.array([0, 1, 2]), "has the class 2, kws:1 knows 0 to 1"),
+    ],
+)
+def test_a_policy_takes_only_data_that_fit_the_model(
+    hub: HubHarness, x: np.ndarray, y: np.ndarray, why: str
+) -> None:
+    data.add(hub.context, "ana", "odd", npz(x, y), {})
+    for changed in (replace(POLICY, data=("odd",)), replace(POLICY, evaluation="odd")):
+        with pytest.raises(InvalidInput, match=why):
+            retraining.set_policy(hub.context, "ana", changed)
+
+
+def test_a_policy_takes_no_selector_that_is_none(hub: HubHarness) -> None:
+    with pytest.raises(InvalidInput, match="is no term"):
+        retraining.set_policy(
+            hub.context, "ana", replace(POLICY, rollout={"selector": "bad selector!!"})
+        )
+
+
+def test_without_an_alarm_the_champion_is_what_serves_and_not_the_newest(hub: HubHarness) -> None:
+    cams = hub.online("cam-1", "cam-2")
+    hub.run_out(hub.roll_out().id, cams)
+    hub.publish(2)
+    retraining.set_policy(hub.context, "ana", POLICY)
+    send(hub, cams[0], 160)
+    assert retraining.request(hub.context, "ana", MODEL).parent == 1
+
+
+def test_a_worker_that_fell_silent_loses_it_and_the_third_such_ends_it(hub: HubHarness) -> None:
+    (cam,) = hub.online("cam-1")
+    retraining.set_policy(hub.context, "ana", POLICY)
+    send(hub, cam, 160)
+    asked = retraining.request(hub.context, "ana", MODEL)
+    for tries in (1, 2, 3):
+        assert retraining.move(hub.context, "bo", asked.id, Step.CLAIM).tries == tries
+        hub.clock.pass_s(retraining.LEASE_S - 1)
+        retraining.move(hub.context, "bo", asked.id, Step.RENEW)
+        hub.clock.pass_s(retraining.LEASE_S - 1)
+        retraining.tick(hub.context)
+        assert retraining.show(hub.context, asked.id).state is RetrainState.TRAINING
+        hub.clock.pass_s(2)
+        retraining.tick(hub.context)
+        ended = retraining.show(hub.context, asked.id)
+        assert ended.state is (RetrainState.REQUESTED if tries < 3 else RetrainState.FAILED)
+        assert "has not been heard of for 15 minutes" in ended.why
+    acts = [act for act, _ in hub.acts() if act.startswith("retrain.")]
+    assert acts.count("retrain.release") == 2
+    assert "retrain.renew" not in acts

@@ -6,7 +6,7 @@ The champion reads digits; the samples are mirrored ones, which it cannot read.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from edgeops.api.app import create_app
 from edgeops.client import Client
 from edgeops.demo.network import write_onnx
 from edgeops.domain.drift import Alarm, AlarmKind
+from edgeops.domain.errors import Conflict, HubUnreachable, InvalidInput
 from edgeops.hub.process import Hub
 from edgeops.packaging.build import build_package
 from edgeops.packaging.request import PackageRequest
+from edgeops.retraining import script
+from edgeops.retraining.rows import read_rows
 from edgeops.retraining.script import TrainingLimits
-from edgeops.service import access
+from edgeops.service import access, worker
 from edgeops.service.report import gather
 from edgeops.service.worker import WorkerOptions, upload, work
 from edgeops.transport.memory import MemoryBroker, MemoryTransport
@@ -65,6 +68,7 @@ model.fit(x, y)
 """
     + WRITE
 )
+REMEMBER = READ + "np.save(FOLDER + '/seen.npy', x.astype(np.float32)); raise SystemExit('done')"
 WORSE = READ + "model = make_pipeline(MinMaxScaler(), LogisticRegression()).fit(x, y[::-1])" + WRITE
 
 
@@ -81,9 +85,14 @@ class Scene:
     def asked(self) -> dict[str, Any]:
         return self.client.request_retraining("digits")
 
-    def work(self, script: str, asked: dict[str, Any] | None = None) -> dict[str, Any]:
+    def work(
+        self,
+        script: str,
+        asked: dict[str, Any] | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> dict[str, Any]:
         path = self.folder / "train.py"
-        path.write_text(script)
+        path.write_text(script.replace("FOLDER", repr(str(self.folder))))
         options = WorkerOptions(
             script=path,
             keys=self.folder / "keys",
@@ -91,7 +100,7 @@ class Scene:
             folder=self.folder / "retrainings",
             limits=TrainingLimits(timeout_s=100, memory_mib=4096),
         )
-        return work(self.client, asked or self.asked(), options, lambda _: None)
+        return work(self.client, asked or self.asked(), options, progress)
 
     def versions(self) -> list[int]:
         return [each["version"] for each in self.client.model("digits")["versions"]]
@@ -201,7 +210,7 @@ def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene:
 
 def test_a_worse_challenger_is_rejected_and_nothing_is_published(scene: Scene) -> None:
     ended = scene.work(WORSE)
-    assert ended["state"] in ("rejected", "failed")
+    assert ended["state"] == "rejected"
     assert ended["why"]
     assert scene.versions() == [1]
     assert scene.client.rollouts() == []
@@ -234,3 +243,103 @@ def test_a_retraining_whose_worker_died_is_begun_again(scene: Scene) -> None:
     scene.client.move_retraining(asked["id"], "claim", {})
     ended = scene.work(BETTER, asked)
     assert ended["state"] == "published"
+
+
+def test_rows_that_judge_are_not_trained_on_whoever_put_them_there(scene: Scene) -> None:
+    """A data set of all samples holds the held-out ones too, and the evaluation rows are one."""
+    scene.client.add_samples("everything", "digits")
+    scene.client.set_retrain_policy(
+        "digits", {"data": ["everything", "held"], "evaluation": "held", "min_samples": 50}
+    )
+    asked = scene.asked()
+    said: list[str] = []
+    ended = scene.work(REMEMBER, asked, said.append)
+    assert ended["state"] == "failed"  # the script only remembers what it was given
+    seen = {row.tobytes() for row in np.load(scene.folder / "seen.npy")}
+    for judging in (asked["evaluation"], asked["drifted"]):
+        found = scene.client.data_set(judging)
+        rows = read_rows(scene.client.get_blob(found["digest"]), judging).x.astype(np.float32)
+        assert len(rows) > 30
+        assert not {row.tobytes() for row in rows} & seen
+    left_out = [line for line in said if line.endswith("judge: left out")]
+    assert len(left_out) == 2
+    assert left_out[1].startswith("400 of 400 rows of held:1")
+
+
+def test_when_only_judging_rows_are_given_nothing_is_trained(scene: Scene) -> None:
+    asked = {**scene.asked(), "train": ["held:1"]}
+    ended = scene.work("raise SystemExit('trained')", asked)
+    assert ended["state"] == "failed"
+    assert ended["why"].startswith("all rows of held:1 are among those that judge; give other")
+
+
+def test_other_rows_than_the_parents_own_are_no_evaluation(scene: Scene) -> None:
+    scene.client.add_data("other", npz(SPLIT.train_x[:99], SPLIT.train_y[:99]))
+    scene.client.set_retrain_policy("digits", {"data": ["train"], "evaluation": "other"})
+    with pytest.raises(InvalidInput, match=r"other:1 is not what digits:1 was evaluated on"):
+        scene.asked()
+
+
+def test_an_error_of_the_disk_ends_a_retraining_with_its_reason(scene: Scene) -> None:
+    scene.folder.joinpath("retrainings").write_text("in the way")
+    ended = scene.work(BETTER)
+    assert ended["state"] == "failed"
+    assert "FileExistsError" in ended["why"]
+
+
+def test_a_script_that_moves_itself_is_signed_for_what_it_was(scene: Scene) -> None:
+    moved = "import os, sys; os.rename(sys.argv[0], sys.argv[0] + '.gone')\n" + BETTER
+    ended = scene.work(moved)
+    assert ended["state"] == "published"
+    code = scene.client.version("digits:2")["lineage"]["code"]
+    assert code == digest_of(moved.encode())
+
+
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, SystemExit])
+def test_who_stops_a_worker_gives_the_retraining_back(
+    scene: Scene, stopped: type[BaseException]
+) -> None:
+    asked = scene.asked()
+
+    def stop(line: str) -> None:
+        raise stopped
+
+    with pytest.raises(stopped):
+        scene.work(BETTER, asked, stop)
+    given_back = scene.client.retraining(asked["id"])
+    assert (given_back["state"], given_back["why"]) == ("requested", "its worker was stopped")
+    assert scene.work(BETTER, asked)["state"] == "published"
+
+
+def test_a_worker_waits_for_a_hub_that_starts_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "RETRY_S", 0.01)
+    asked, said = scene.asked(), []
+    away = iter([HubUnreachable("no hub answers")] * 3)
+    fetch = scene.client.get_blob
+
+    def get_blob(digest: str) -> bytes:
+        if (error := next(away, None)) is not None:
+            raise error
+        return fetch(digest)
+
+    monkeypatch.setattr(scene.client, "get_blob", get_blob)
+    assert scene.work(BETTER, asked, said.append)["state"] == "published"
+    assert said.count("waiting for the hub: no hub answers") == 1
+
+
+def test_a_worker_that_lost_its_retraining_ends_its_script(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "RENEW_S", 0.0)
+    monkeypatch.setattr(script, "POLL_S", 0.2)
+    asked = scene.asked()
+
+    def lose(line: str) -> None:
+        if line.startswith("training with"):
+            scene.client.move_retraining(asked["id"], "fail", {"why": "taken by a person"})
+
+    with pytest.raises(Conflict, match="failed cannot renew"):
+        scene.work("import time; time.sleep(600)", asked, lose)
+    assert scene.client.retraining(asked["id"])["why"] == "taken by a person"

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from edgeops.retraining import script as script_module
 from edgeops.retraining.contract import TrainingTask
 from edgeops.retraining.errors import TrainingFailed
 from edgeops.retraining.script import Trained, TrainingLimits, run_script
 from tests.processes import process_runs
 
+ROOT = Path(__file__).parents[2]
 TASK = TrainingTask(
     id="t1",
     model="digits",
@@ -30,6 +35,13 @@ out = pathlib.Path(sys.argv[2])
 (out / "metrics.json").write_text('{"accuracy": 0.9}')
 print("trained")
 """
+
+
+def wait_for(fact: Callable[[], object]) -> None:
+    end_s = time.monotonic() + 15
+    while not fact():
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
 
 
 def run(folder: Path, text: str, **limits: float) -> Trained:
@@ -79,11 +91,14 @@ def test_a_script_that_fails_is_told_with_its_reason(
     assert caught.value.next_step
 
 
-def test_a_script_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("detached", [False, True], ids=["child", "own-session"])
+def test_a_script_that_hangs_is_ended_with_what_it_started(tmp_path: Path, detached: bool) -> None:
     child = tmp_path / "pid"
     text = f"""
 import pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+child = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session={detached}
+)
 pathlib.Path({str(child)!r}).write_text(str(child.pid))
 print("epoch 1")
 time.sleep(600)
@@ -94,6 +109,82 @@ time.sleep(600)
     while process_runs(int(child.read_text())) and time.monotonic() < end_s:
         time.sleep(0.05)
     assert not process_runs(int(child.read_text()))
+
+
+def test_what_a_script_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    child = tmp_path / "pid"
+    text = (
+        GOOD
+        + f"""
+import subprocess
+left = subprocess.Popen(
+    [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True
+)
+pathlib.Path({str(child)!r}).write_text(str(left.pid))
+"""
+    )
+    assert run(tmp_path, text).models
+    assert not process_runs(int(child.read_text()))
+
+
+def test_a_script_dies_with_its_worker(tmp_path: Path) -> None:
+    script, pid = tmp_path / "train.py", tmp_path / "pid"
+    hang = (
+        "import os, pathlib, time; pathlib.Path({!r}).write_text(str(os.getpid())); time.sleep(600)"
+    )
+    script.write_text(hang.format(str(pid)))
+    start = (
+        "import sys, pathlib\n"
+        "from tests.integration.test_training_script import TASK\n"
+        "from edgeops.retraining.script import TrainingLimits, run_script\n"
+        "script, folder = map(pathlib.Path, sys.argv[1:])\n"
+        "run_script(script, TASK, folder, TrainingLimits())"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", start, str(script), str(tmp_path / "work")],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(pid.exists)
+    worker.kill()
+    worker.wait()
+    wait_for(lambda: pid.read_text() and not process_runs(int(pid.read_text())))
+
+
+def test_who_asks_whether_it_still_works_may_end_it(tmp_path: Path) -> None:
+    def moved() -> None:
+        raise RuntimeError("somebody else has it")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="else has it"):
+        patch.setattr(script_module, "POLL_S", 0.1)
+        (tmp_path / "train.py").write_text("import time; time.sleep(600)")
+        run_script(
+            tmp_path / "train.py", TASK, tmp_path / "work", TrainingLimits(), still_works=moved
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import os, sys; os.mkfifo(sys.argv[2] + '/model.onnx')", "model.onnx is no file"),
+        ("import os, sys; os.mkdir(sys.argv[2] + '/model.onnx')", "model.onnx is no file"),
+        (
+            GOOD + "(out / 'metrics.json').unlink(); import os; os.mkfifo(out / 'metrics.json')",
+            "no file",
+        ),
+    ],
+    ids=["fifo", "folder", "fifo-metrics"],
+)
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(TrainingFailed, match=message):
+        run(tmp_path, text)
+
+
+def test_what_a_script_says_last_is_no_order_for_a_terminal(tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed) as caught:
+        run(tmp_path, "print('\\x1b[2Jgone\\x07'); raise SystemExit(1)")
+    assert str(caught.value).isprintable()
+    assert "gone" in str(caught.value)
 
 
 def test_a_script_that_is_not_there_is_named(tmp_path: Path) -> None:
