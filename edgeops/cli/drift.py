@@ -15,8 +15,8 @@ STANDING = (
     *("ESTIMATED ACCURACY", "LABELLED"),
 )
 BLIND = (
-    "estimated from confidence, without labels: blind to concept drift "
-    "(the same inputs coming to mean something else)"
+    "estimated from confidence, without labels: too high where inputs have drifted, and blind to "
+    "concept drift (the same inputs coming to mean something else)"
 )
 
 
@@ -32,6 +32,8 @@ def drift() -> None:
 @errors_shown
 def status(settings: Settings, reference: str | None, output: str) -> None:
     """List alarms; with REFERENCE (NAME:NUMBER) how each device of that version stands.
+
+    NAME alone means the version that most devices serve.
 
     An alarm comes only from a sequential test with a budget of one false alarm in 1,000
     device-days. PSI and KS are shown as sizes of the effect. Drift is not harm. Accuracy,
@@ -75,7 +77,8 @@ def show(settings: Settings, alarm: str, output: str) -> None:
         show_json(each)
         return
     say(f"{each['id']}: {each['kind']} of {each['model']}:{each['version']}, since {_at(each)}")
-    say(f"cohort: {each['cohort'] or 'no label parts these devices from the others'}")
+    alone = "one device alone" if len(each["devices"]) == 1 else "no label parts them from others"
+    say(f"cohort: {each['cohort'] or alone}")
     show_table(("DEVICE", "EVIDENCE"), sorted(each["devices"].items()))
     rows = [
         (f["name"], f["direction"], f["devices"], f"{f['psi']:.2f}", f"{f['ks']:.2f}")

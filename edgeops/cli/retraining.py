@@ -29,40 +29,30 @@ def retrain() -> None:
 @click.argument("model")
 @click.option("--data", multiple=True, help="Data set to train on; may be repeated.")
 @click.option("--evaluation", help="Data set that the parent was evaluated on.")
-@click.option("--auto", is_flag=True, help="An alarm of harm asks by itself.")
+@click.option("--auto/--no-auto", default=None, help="Whether an alarm of harm asks by itself.")
+@click.option("--min-samples", type=int, help=f"Labelled samples it takes.  [{MIN_SAMPLES}]")
 @click.option(
-    "--min-samples", default=MIN_SAMPLES, show_default=True, help="Labelled samples it takes."
-)
-@click.option(
-    "--rollout", metavar="SELECTOR", help="Roll a better version out to these devices at once."
+    "--rollout",
+    metavar="SELECTOR",
+    help="Roll a better version out to these devices at once; 'none' for no rollout.",
 )
 @click.option(
     "--max-drop",
-    default=MAX_DROP,
-    show_default=True,
-    help="Accuracy that may be lost on the evaluation rows (upper end of the interval).",
+    type=float,
+    help="Accuracy that may be lost on the evaluation rows (upper end of the interval).  "
+    f"[{MAX_DROP}]",
 )
 @output_option
 @click.pass_obj
 @errors_shown
-def policy(
-    settings: Settings,
-    /,
-    model: str,
-    data: tuple[str, ...],
-    evaluation: str | None,
-    rollout: str | None,
-    output: str,
-    **given: Any,
-) -> None:
-    """Set MODEL's policy with --data and --evaluation, or show it without them."""
+def policy(settings: Settings, /, model: str, output: str, **given: Any) -> None:
+    """Set what is given of MODEL's policy, or show it.
+
+    A first policy needs --evaluation. What is not given stays as it is.
+    """
     client = settings.client()
-    if evaluation is None and not data:
-        found = client.retrain_policy(model)
-    else:
-        begins = None if rollout is None else {"selector": rollout}
-        wanted = {"data": list(data), "evaluation": evaluation or "", "rollout": begins, **given}
-        found = client.set_retrain_policy(model, wanted)
+    changes = {key: value for key, value in given.items() if value not in (None, ())}
+    found = _changed(client, model, changes) if changes else client.retrain_policy(model)
     if output == "json":
         show_json(found)
         return
@@ -222,6 +212,22 @@ def show(settings: Settings, retraining: str, output: str) -> None:
     ]
     heads = ("ROWS", "RUNTIME", "", "CHAMPION", "CHALLENGER", "GAIN (95 %)")
     show_table(heads, rows, "champion and challenger have not been compared")
+
+
+def _changed(client: Client, model: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Set a policy: what is there, with the changes."""
+    try:
+        known = client.retrain_policy(model)
+        known.pop("model")
+    except NotFound:
+        known = {"data": []}
+    if "rollout" in changes:
+        selector = changes["rollout"]
+        changes["rollout"] = None if selector == "none" else {"selector": selector}
+    wanted = {**known, **changes}
+    if not wanted.get("evaluation"):
+        raise click.UsageError("a first policy needs --evaluation: the rows that judge")
+    return client.set_retrain_policy(model, wanted)
 
 
 def _interrupt(*_: object) -> None:

@@ -17,7 +17,7 @@ from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.protocol.reference import ReferenceProfile
 from edgeops.access import audit
 from edgeops.domain.drift import Alarm, AlarmKind
-from edgeops.domain.errors import EdgeopsError, NotFound
+from edgeops.domain.errors import Conflict, EdgeopsError, InvalidInput, NotFound
 from edgeops.domain.fleet import Device
 from edgeops.domain.registry import Version
 from edgeops.drift.accuracy import RecentAnswers, calibration_of, estimated_accuracy
@@ -25,6 +25,7 @@ from edgeops.drift.alarms import cohort_of, join
 from edgeops.drift.baseline import baseline_of, counts_of
 from edgeops.drift.harm import HarmWatcher
 from edgeops.drift.watch import DriftWatcher, Watch
+from edgeops.fleet.inventory import serving
 from edgeops.registry import versions
 from edgeops.service import packages
 from edgeops.service.context import HUB_ACTOR, Context
@@ -161,18 +162,31 @@ def close(context: Context, actor: str, alarm_id: str, why: str) -> Alarm:
 
     Raises:
         NotFound: there is none.
+        Conflict: it is closed already.
+        InvalidInput: no reason.
     """
+    if not why.strip():
+        raise InvalidInput("an alarm is closed with a reason", next_step="say what you found")
     with context.database.begin() as work:
-        closed = replace(_get(work, alarm_id), closed_s=context.clock())
+        found = _get(work, alarm_id)
+        if not found.is_open:
+            raise Conflict(f"alarm {alarm_id} is closed already", next_step="edgeops drift status")
+        closed = replace(found, closed_s=context.clock())
         work.drift.put_alarm(closed)
         audit.record(work.audit, context.clock(), actor, "drift.close", alarm_id, why=why)
         return closed
 
 
 def standings(context: Context, reference: str) -> tuple[Standing, ...]:
-    """Return how every device that reported windows of a version stands."""
+    """Return how every device that reported windows of a version stands.
+
+    A name alone (``kws``) means the version that most devices serve, not the newest.
+    """
     with context.database.read() as work:
         version = versions.resolve(work.registry, reference)
+        if reference == version.model:
+            number = serving(work.fleet.all(), version.model) or version.number
+            version = versions.resolve(work.registry, f"{version.model}:{number}")
         opened = [a for a in work.drift.alarms() if a.is_open and a.number == version.number]
         alarmed = {name for a in opened if a.model == version.model for name in a.devices}
         watches = sorted(work.drift.watches_of(version.model, version.number).items())

@@ -7,7 +7,6 @@ hub asks for a better model, but cannot make one. See ``service.worker``.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +25,7 @@ from edgeops.domain.retraining import (
     RetrainPolicy,
     RetrainState,
 )
+from edgeops.fleet.inventory import serving
 from edgeops.fleet.selector import parse
 from edgeops.registry import versions
 from edgeops.retraining.machine import Step, after
@@ -275,7 +275,7 @@ class _Parent:
 def _parent(context: Context, work: Work, model: ModelName, alarm: Alarm | None) -> _Parent:
     """Return the version that harms, else the one that serves on most devices, else the newest."""
     known = versions.list_versions(work.registry, model)
-    number = alarm.number if alarm else serving(work, model)
+    number = alarm.number if alarm else serving(work.fleet.all(), model)
     version = next((each for each in known if each.number == number), known[-1])
     manifest = packages.manifest_of(context, version)
     first = manifest.variants[0]
@@ -288,18 +288,6 @@ def _parent(context: Context, work: Work, model: ModelName, alarm: Alarm | None)
         classes=first.classes,
         elements=math.prod(shape[1:]) if is_fixed else None,
     )
-
-
-def serving(work: Work, model: ModelName) -> int | None:
-    """Return the number of the version that most devices serve, None if none does."""
-    active = Counter(
-        held.active.version
-        for device in work.fleet.all()
-        if device.reported is not None
-        and (held := device.reported.models.get(model)) is not None
-        and held.active is not None
-    )
-    return max(active, key=lambda number: (active[number], number)) if active else None
 
 
 def _check_fits(context: Context, found: DataSet, parent: _Parent) -> None:

@@ -67,6 +67,13 @@ def device_agent_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_block_of_a_page_is_closed(page: Path) -> None:
+    fences = re.findall(r"^```.*$", page.read_text("utf-8"), re.M)
+    assert len(fences) % 2 == 0
+    assert set(fences[1::2]) <= {"```"}  # what says its language opens a block
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_link_to_a_file_of_ours_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if re.match(r"[a-z]+:", target):

@@ -9,6 +9,7 @@ import pytest
 
 from device_agent.protocol.ids import digest_of
 from edgeops.domain.drift import AlarmKind
+from edgeops.domain.errors import Conflict, InvalidInput
 from edgeops.drift.watch import Watch
 from edgeops.service import drift, inbox
 from tests.hub_harness import MODEL, HubHarness
@@ -59,7 +60,11 @@ def test_labels_that_turn_out_wrong_raise_harm_though_inputs_are_the_same(fleet:
 def test_every_device_that_joins_an_alarm_is_in_the_audit_once(fleet: Fleet) -> None:
     fleet.stream(15, shift={0: 2.0})
     (alarm,) = fleet.alarms(AlarmKind.DRIFT)
+    with pytest.raises(InvalidInput, match="with a reason"):
+        drift.close(fleet.hub.context, "otto", alarm.id, "  ")
     drift.close(fleet.hub.context, "otto", alarm.id, "a camera was moved")
+    with pytest.raises(Conflict, match="closed already"):
+        drift.close(fleet.hub.context, "otto", alarm.id, "once more")
     acts = fleet.hub.acts()
     assert acts.count(("drift.alarm", alarm.id)) == len(alarm.devices) == 3
     assert ("drift.close", alarm.id) in acts

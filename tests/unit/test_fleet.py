@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from device_agent.protocol.envelope import Signature
@@ -22,6 +24,7 @@ from edgeops.domain.fleet import (
 )
 from edgeops.domain.registry import Version
 from edgeops.fleet import convergence, desired, selector
+from edgeops.fleet.inventory import serving
 from edgeops.fleet.presence import Seen, saw
 
 CAM = DeviceId("cam-1")
@@ -402,3 +405,14 @@ def test_a_device_that_is_not_converged_has_one_sentence_why(
 
 def test_a_device_that_is_still_at_it_is_not_converged_even_with_the_right_version() -> None:
     assert not standing(reported=reported(2, deployment("probation"))).converged
+
+
+def test_what_serves_is_what_most_devices_run_and_not_the_newest() -> None:
+    def runs(name: str, version: int | None) -> Device:
+        return replace(device(name), reported=reported(version))
+
+    assert serving([], KWS) is None
+    assert serving([device("bare"), runs("empty", None)], KWS) is None
+    fleet = [runs("a", 1), runs("b", 1), runs("c", 7), device("bare")]
+    assert serving(fleet, KWS) == 1
+    assert serving([*fleet, runs("d", 7)], KWS) == 7
