@@ -179,10 +179,10 @@ def test_a_label_is_counted_by_index_and_only_by_name_where_there_are_names(
         agent.report_label(prediction, "two")
 
 
-@pytest.mark.parametrize("label", [10, 99, -1])
+@pytest.mark.parametrize("label", [4, 99, -1])
 def test_a_class_that_the_model_does_not_know_is_no_label(agent: Agent, label: int) -> None:
     prediction = agent.infer("digits", ROWS[2])
-    with pytest.raises(BadInput, match=f"digits has no class {label}, only 0 to 9"):
+    with pytest.raises(BadInput, match=f"digits has no class {label}, only 0 to 3"):
         agent.report_label(prediction, label)
     assert agent._live.get("digits").counts().labelled == 0
 
