@@ -71,21 +71,23 @@ def build_package(
     check_request(request)
     known = load_profiles() if known_profiles is None else known_profiles
     profiles = find_profiles(sorted(request.profiles), known)
-    rows = _read_rows(request)
+    rows = _read_rows(request, progress)
     files = read_models(request, profiles, rows.calibration, progress)
     planned = plan_variants(profiles, files.keys())
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
+    unmeasured = _pass_unmeasured(request, files, planned, rows.evaluation, progress)
     evaluations = {
         runtime: _evaluate(_file(files, runtime), engine, rows.golden, request, progress)
         for runtime, engine in _engines(planned, request, progress).items()
     }
     _check_labels(request, evaluations)
     qualities = _qualities(request, rows.evaluation, files, evaluations)
-    waivers = _pass_golden_gate(request, evaluations, progress)
-    waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
-    waivers += pass_fidelity_gate(
-        qualities, files, _waivers(request, FIDELITY_GATE), progress, request.fidelity
-    )
+    waivers = unmeasured + _pass_golden_gate(request, evaluations, progress)
+    if qualities:
+        waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
+        waivers += pass_fidelity_gate(
+            qualities, files, _waivers(request, FIDELITY_GATE), progress, request.fidelity
+        )
     budgets = [_budget(request, each) for each in planned]
     _pass_memory_gate(planned, budgets, evaluations)
     variants = [
@@ -112,7 +114,7 @@ class _Rows:
     calibration: LabelledRows | None
 
 
-def _read_rows(request: PackageRequest) -> _Rows:
+def _read_rows(request: PackageRequest, progress: Progress) -> _Rows:
     """Read all rows before any model: what cannot be is said before minutes of conversion."""
     golden, evaluation, calibration = (
         read_golden_rows(path) if path is not None else None
@@ -120,7 +122,16 @@ def _read_rows(request: PackageRequest) -> _Rows:
     )
     if evaluation is not None:
         check_rows(evaluation, calibration)
+        evaluation = _each_once(evaluation, progress)
     return _Rows(golden=golden, evaluation=evaluation, calibration=calibration)
+
+
+def _each_once(rows: LabelledRows, progress: Progress) -> LabelledRows:
+    """Leave repetitions out: they would narrow intervals without showing anything."""
+    distinct = rows.distinct()
+    if left_out := len(rows.x) - len(distinct.x):
+        progress(f"note: {left_out} of {len(rows.x)} evaluation rows repeat others: left out")
+    return distinct
 
 
 def _tell_what_is_not_checked(
@@ -135,6 +146,29 @@ def _tell_what_is_not_checked(
         progress("warning: no golden rows: nothing proves that this model answers right")
     elif rows.y is None:
         progress("warning: golden rows without labels (y): answers are compared, not judged")
+
+
+def _pass_unmeasured(
+    request: PackageRequest,
+    files: Mapping[str, ModelFile],
+    planned: Sequence[PlannedVariant],
+    evaluation: LabelledRows | None,
+    progress: Progress,
+) -> tuple[Waiver, ...]:
+    """Refuse a converted model of which nothing shows what it lost; return the waiver if given."""
+    made = [files[form] for form in dict.fromkeys(each.format for each in planned)]
+    lossy = [file for file in made if file.float_data is not None]
+    if evaluation is not None or not lossy:
+        return ()
+    said = f"gate {QUALITY_GATE!r}: nothing shows what {lossy[0].name} lost by {lossy[0].recipe}"
+    waivers = _waivers(request, QUALITY_GATE)
+    if not waivers:
+        raise GateFailed(
+            said,
+            next_step="give held-out labelled rows with --evaluation, or waive 'quality': say why",
+        )
+    progress(f"warning: waived: {said}")
+    return waivers[:1]
 
 
 def _engines(

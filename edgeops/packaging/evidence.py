@@ -117,6 +117,27 @@ def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
     )
 
 
+def check_labels(evidence: Evidence, truth: NDArray[np.int64], name: str) -> None:
+    """Refuse rows on which the float model is no better than always saying the commonest class.
+
+    Then they measure nothing: their labels are in another order than the model's, or it is a
+    model of something else.
+
+    Raises:
+        GateFailed: how often it is right, and how often the commonest class is.
+    """
+    commonest = float(np.bincount(truth).max()) / len(truth)
+    if evidence.float_accuracy > commonest:
+        return
+    raise GateFailed(
+        f"gate {QUALITY_GATE!r}: the float model of {name} is right on "
+        f"{evidence.float_accuracy:.4f} of {evidence.rows} rows, and the commonest class alone is "
+        f"{commonest:.4f} of them",
+        next_step="check that y numbers the classes as the model's scores are, and that x is what "
+        "it takes",
+    )
+
+
 def check_groups(
     truth: NDArray[np.int64],
     float_predicted: Predictions,

@@ -51,6 +51,16 @@ class LabelledRows:
         slices = {kind: names[rows] for kind, names in self.slices.items()}
         return replace(self, x=self.x[rows], y=y, slices=slices)
 
+    def distinct(self) -> LabelledRows:
+        """Return each row once: the first of those with the same numbers and the same class."""
+        flat = np.ascontiguousarray(self.x.reshape(len(self.x), -1))
+        labels = [0] * len(flat) if self.y is None else self.y.tolist()
+        first: dict[tuple[bytes, int], int] = {}
+        for number, (row, label) in enumerate(zip(flat, labels, strict=True)):
+            first.setdefault((row.tobytes(), label), number)
+        kept = np.array(sorted(first.values()), dtype=np.int64)
+        return self if len(kept) == len(flat) else self.at(kept)
+
 
 def read_golden_rows(path: Path) -> LabelledRows:
     """Read golden rows; of more than ``MAX_EVALUATED_ROWS`` an evenly spaced part.

@@ -19,6 +19,7 @@ from edgeops.packaging.evidence import (
     QUALITY_GATE,
     check_fidelity,
     check_groups,
+    check_labels,
     check_quality,
     drop_of,
     measure,
@@ -45,7 +46,7 @@ class Quality:
     Attributes:
         evidence: accuracy before and after, with the interval of the paired drop.
         drop: that drop.
-        hidden: why a class or slice lost too much, None if none did.
+        hidden: why the rows measure nothing, or a class or slice lost too much; None if not.
         reference: bytes of the reference profile.
     """
 
@@ -93,12 +94,13 @@ def evaluate_quality(
     return Quality(
         evidence=evidence,
         drop=drop_of(rows.y, float_predicted, predicted),
-        hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
+        hidden=_hidden(evidence, rows, rows.y, float_predicted, predicted, file.name),
         reference=reference.to_bytes(),
     )
 
 
 def _hidden(
+    evidence: Evidence,
     rows: LabelledRows,
     truth: NDArray[np.int64],
     float_predicted: Predictions,
@@ -106,6 +108,7 @@ def _hidden(
     name: str,
 ) -> GateFailed | None:
     try:
+        check_labels(evidence, truth, name)
         check_groups(truth, float_predicted, predicted, rows.slices, name)
     except GateFailed as error:
         return error
@@ -187,6 +190,9 @@ def _tell(evidence: Evidence, name: str, progress: Callable[[str], None]) -> Non
     )
     if evidence.sqnr_db is not None and evidence.recipe != AS_IS:
         progress(f"same answer on {evidence.agreement:.4f} of them, SQNR {evidence.sqnr_db:.1f} dB")
+    absent = [str(at) for at, each in enumerate(evidence.classes) if not each.rows]
+    if absent:
+        progress(f"note: no evaluation rows are of class {', '.join(absent)}: nothing shows of it")
     if evidence.rows < ROWS_WANTED:
         progress(
             f"note: the reference profile has {evidence.rows} rows, {ROWS_WANTED} are wanted: "

@@ -6,7 +6,7 @@ converted to every format that the profiles run; so one source becomes several v
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,33 @@ def read_models(
                     f"{other.name} and {path} are both .{file.format}: which one is meant?",
                     next_step="give one file for each format",
                 )
+    _check_all_used(recipes, calibration, files)
     return files
+
+
+def _check_all_used(
+    recipes: Sequence[Recipe | str],
+    calibration: LabelledRows | None,
+    files: Mapping[str, ModelFile],
+) -> None:
+    """Refuse what would silently do nothing.
+
+    Raises:
+        InvalidInput: a recipe that makes none of the artifacts, rows that nothing is calibrated on.
+    """
+    used = {file.recipe for file in files.values()}
+    for each in recipes:
+        if isinstance(each, Recipe) and each.name not in used:
+            raise InvalidInput(
+                f"recipe {each.name} makes a .{each.format}, and nothing here becomes one",
+                next_step=f"artifacts are: .{', .'.join(files)}; leave the recipe out, or name a "
+                "profile that runs its format",
+            )
+    if calibration is not None and not any(file.calibration for file in files.values()):
+        raise InvalidInput(
+            f"{calibration.name} is given for calibration, and nothing is calibrated",
+            next_step="give a recipe with ranges, for example --recipe int8, or leave it out",
+        )
 
 
 def _artifacts(

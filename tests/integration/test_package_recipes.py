@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device_agent.protocol.manifest import Manifest
+from device_agent.protocol.manifest import Manifest, Waiver
 from edgeops.domain.errors import GateFailed, InvalidInput, InvalidModel
 from edgeops.packaging.build import build_package
 from edgeops.packaging.package import Package
@@ -136,3 +136,53 @@ def test_a_keras_model_with_code_is_refused_before_anything_is_converted(tmp_pat
 def test_a_recipe_needs_a_folder_for_conversions(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="folder for conversions"):
         build(request(tmp_path, cache=None))
+
+
+def test_a_lossy_recipe_without_evaluation_rows_is_refused_or_waived(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match=r"nothing shows what .* lost by tflite-int8") as refused:
+        build(request(tmp_path, evaluation=None))
+    assert "--evaluation" in refused.value.next_step
+    waiver = Waiver(gate="quality", reason="a field test without labels")
+    package, said = build(request(tmp_path, evaluation=None, waivers=(waiver,)))
+    assert Manifest.from_bytes(package.manifest_bytes).waivers == (waiver,)
+    assert any(line.startswith("warning: waived: gate 'quality'") for line in said)
+    package, _ = build(request(tmp_path, evaluation=None, recipes=("float32",), calibration=None))
+    assert Manifest.from_bytes(package.manifest_bytes).waivers == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"recipes": ("int8", "onnx-int8")}, "onnx-int8 makes a .onnx, and nothing here becomes"),
+        ({"recipes": ("onnx-int8",)}, "onnx-int8 makes a .onnx"),
+        ({"recipes": ()}, "is given for calibration, and nothing is calibrated"),
+        ({"recipes": ("float16",)}, "is given for calibration, and nothing is calibrated"),
+    ],
+    ids=["one-too-many", "of-another-format", "none", "without-ranges"],
+)
+def test_what_would_silently_do_nothing_is_refused(
+    tmp_path: Path, changes: dict[str, object], why: str
+) -> None:
+    with pytest.raises(InvalidInput, match=why):
+        build(request(tmp_path, **changes))
+
+
+def test_repeated_rows_are_no_evidence(tmp_path: Path) -> None:
+    x, y = SPLIT.stream_x[:60], SPLIT.stream_y[:60]
+    repeated = saved(tmp_path / "twenty.npz", x=np.tile(x, (20, 1)), y=np.tile(y, 20))
+    with pytest.raises(GateFailed, match=r"of accuracy on 60 rows; less than 0\.03 must be shown"):
+        build(request(tmp_path, evaluation=repeated))
+
+
+def test_labels_in_another_order_measure_nothing(tmp_path: Path) -> None:
+    turned = saved(tmp_path / "turned.npz", x=SPLIT.stream_x, y=(SPLIT.stream_y + 1) % 10)
+    with pytest.raises(GateFailed, match="and the commonest class alone is 0.1") as refused:
+        build(request(tmp_path, evaluation=turned))
+    assert "numbers the classes" in refused.value.next_step
+
+
+def test_a_class_that_was_never_evaluated_is_said(tmp_path: Path) -> None:
+    there = SPLIT.stream_y != 9
+    rows = saved(tmp_path / "no9.npz", x=SPLIT.stream_x[there], y=SPLIT.stream_y[there])
+    _, said = build(request(tmp_path, evaluation=rows))
+    assert any("no evaluation rows are of class 9" in line for line in said)
