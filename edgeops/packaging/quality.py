@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,22 +133,18 @@ def pass_quality_gate(
     Raises:
         GateFailed: an artifact loses too much, or too few rows can show that it does not.
     """
-    needed = False
+    checks = []
     for runtime, quality in qualities.items():
         name = files[FORMAT_OF_RUNTIME[runtime]].name
         _tell(quality.evidence, name, progress)
-        try:
-            check_quality(quality.evidence, quality.drop, name)
-            if quality.hidden is not None:
-                raise quality.hidden
-        except GateFailed as error:
-            if not waivers:
-                raise
-            needed = True
-            progress(f"warning: waived: {error}")
-    if waivers and not needed:
-        progress(f"the gate {QUALITY_GATE!r} holds: its waiver is not needed, nor recorded")
-    return waivers[:1] if needed else ()
+        checks.append(partial(_check_quality, quality, name))
+    return _held(QUALITY_GATE, checks, waivers, progress)
+
+
+def _check_quality(quality: Quality, name: str) -> None:
+    check_quality(quality.evidence, quality.drop, name)
+    if quality.hidden is not None:
+        raise quality.hidden
 
 
 def pass_fidelity_gate(
@@ -162,23 +159,41 @@ def pass_fidelity_gate(
     Raises:
         GateFailed: an artifact answers something else.
     """
+    checks = [
+        partial(
+            check_fidelity,
+            quality.evidence,
+            files[FORMAT_OF_RUNTIME[runtime]].name,
+            min_sqnr_db=bars.min_sqnr_db,
+            min_agreement=bars.min_agreement,
+        )
+        for runtime, quality in qualities.items()
+    ]
+    return _held(FIDELITY_GATE, checks, waivers, progress)
+
+
+def _held(
+    gate: str,
+    checks: Iterable[Callable[[], None]],
+    waivers: tuple[Waiver, ...],
+    progress: Callable[[str], None],
+) -> tuple[Waiver, ...]:
+    """Make every check of a gate; return the waiver if one was missed.
+
+    Raises:
+        GateFailed: of the first check that was missed, if nobody waived the gate.
+    """
     needed = False
-    for runtime, quality in qualities.items():
-        name = files[FORMAT_OF_RUNTIME[runtime]].name
+    for check in checks:
         try:
-            check_fidelity(
-                quality.evidence,
-                name,
-                min_sqnr_db=bars.min_sqnr_db,
-                min_agreement=bars.min_agreement,
-            )
+            check()
         except GateFailed as error:
             if not waivers:
                 raise
             needed = True
             progress(f"warning: waived: {error}")
     if waivers and not needed:
-        progress(f"the gate {FIDELITY_GATE!r} holds: its waiver is not needed, nor recorded")
+        progress(f"the gate {gate!r} holds: its waiver is not needed, nor recorded")
     return waivers[:1] if needed else ()
 
 
