@@ -30,7 +30,7 @@ IN_FLIGHT = 8
 PROBATION = ("--probation", "min_inferences=60", "--probation", "timeout_s=60")
 TRAINED = ("model.keras", "model.onnx", "model.tflite")
 MIN_SAMPLES = 2600
-LATE_S = 4.0
+LATE_S = 3.0
 """How long labels come late."""
 QUANTIZED_DROP = "0.03"
 EVALUATION_DROP = "0.05"

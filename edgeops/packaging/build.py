@@ -81,8 +81,8 @@ def build_package(
         for runtime, engine in _engines(planned, request, progress).items()
     }
     _check_labels(request, evaluations)
-    qualities = _qualities(request, rows.evaluation, files, evaluations)
     waivers = unmeasured + _pass_golden_gate(request, evaluations, progress)
+    qualities = _qualities(request, rows.evaluation, files, evaluations)
     if qualities:
         waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
         waivers += pass_fidelity_gate(

@@ -82,7 +82,10 @@ def read_golden_rows(path: Path) -> LabelledRows:
             x, y = arrays["x"], arrays["y"] if "y" in keys else None
             named = {key: arrays[key] for key in arrays.files if key.startswith(SLICE)}
     except OSError as error:
-        raise InvalidGolden(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InvalidGolden(
+            f"{path} cannot be read: {error.strerror or error}",
+            next_step="name the .npz file with x and y",
+        ) from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         why = "holds Python objects" if "Object arrays" in str(error) else "is no (whole) .npz"
         raise InvalidGolden(f"{path} {why}", next_step=_HOW) from error
@@ -147,12 +150,18 @@ def _checked_y(y: NDArray[Any] | None, x: NDArray[Any], path: Path) -> NDArray[n
             next_step="from one-hot rows: y.argmax(axis=1)",
         )
     if len(y) != len(x):
-        raise InvalidGolden(f"{path} has {len(x)} rows in x and {len(y)} labels in y")
+        raise InvalidGolden(
+            f"{path} has {len(x)} rows in x and {len(y)} labels in y",
+            next_step="give one class number for each row",
+        )
     if y.dtype.kind not in "iu":
         raise InvalidGolden(
             f"y in {path} is {y.dtype}, not integers", next_step="use class numbers from 0"
         )
     labels = y.astype(np.int64)
     if labels.min() < 0:
-        raise InvalidGolden(f"y in {path} has the class {labels.min()}; classes start at 0")
+        raise InvalidGolden(
+            f"y in {path} has the class {labels.min()}, first in row {int(labels.argmin())}",
+            next_step="classes start at 0",
+        )
     return labels

@@ -121,7 +121,10 @@ def check_request(request: PackageRequest) -> None:
             )
     for key in request.lineage:
         if key.startswith(RESERVED_LINEAGE):
-            raise InvalidInput(f"lineage {key[:40]!r} is filled in by the packager itself")
+            raise InvalidInput(
+                f"lineage {key[:40]!r} is filled in by the packager itself",
+                next_step="give yours another key",
+            )
     try:
         if request.preprocessing is not None:
             document = request.preprocessing.to_document()
@@ -133,4 +136,7 @@ def check_request(request: PackageRequest) -> None:
 
 def _check_range(what: str, value: float, minimum: float, maximum: float) -> None:
     if not minimum <= value <= maximum:
-        raise InvalidInput(f"{what} is {value}, not in {minimum:g}..{maximum:g}")
+        raise InvalidInput(
+            f"{what} is {value}, not in {minimum:g}..{maximum:g}",
+            next_step="give one in this range",
+        )

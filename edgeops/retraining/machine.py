@@ -46,5 +46,6 @@ def after(state: RetrainState, step: Step) -> RetrainState:
         return TRANSITIONS[(state, step)]
     except KeyError:
         raise Conflict(
-            f"a retraining that is {state} cannot {step}", next_step="edgeops retrain list"
+            f"a retraining that is {state} cannot {step}",
+            next_step="look at it: edgeops retrain list; for another one: edgeops retrain request",
         ) from None

@@ -11,6 +11,7 @@ from edgeops.access import audit
 from edgeops.domain.errors import InvalidInput, NotFound
 from edgeops.domain.registry import parse_model
 from edgeops.domain.retraining import DataSet, parse_data_name
+from edgeops.registry.versions import list_versions
 from edgeops.retraining.rows import Rows, read_rows, rows_of, write_rows
 from edgeops.service.context import Context
 from edgeops.store.database import Work
@@ -44,10 +45,12 @@ def add_samples(context: Context, actor: str, name: str, model: str) -> DataSet:
     """Add a version of a data set from the labelled samples of a model.
 
     Raises:
+        NotFound: no such model.
         InvalidInput: there are none.
     """
     known = parse_model(model)
     with context.database.begin() as work:
+        list_versions(work.registry, known)
         found = work.retraining.samples_of(known, limit=MOST_SAMPLES)
         rows = rows_of([sample for _, sample in found])
         if rows is None:
