@@ -61,13 +61,18 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], empty: 
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else escape(str(value)) for value in row))
+        table.add_row(*("" if value is None else escape(plain(str(value))) for value in row))
     console.print(table)
 
 
 def say(text: str) -> None:
     """Print a line for people on standard error: progress, hints."""
-    click.echo(text, err=True)
+    click.echo(plain(text), err=True)
+
+
+def plain(text: str) -> str:
+    """Return text that a terminal shows and does not obey: scripts and devices wrote some of it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
 
 
 def ago(at_s: float | None) -> str:
