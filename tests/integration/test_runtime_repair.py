@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 
 from device_agent.protocol.manifest import Manifest
-from edgeops.domain.errors import EdgeopsError
+from edgeops.domain.errors import EdgeopsError, InvalidInput
 from edgeops.packaging.build import build_package
+from edgeops.packaging.convert import convert
 from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.repair import difference, settle
+from edgeops.packaging.convert.tflite_engines import on_engines
 from edgeops.packaging.engines import engine_for
+from edgeops.packaging.recipes import RECIPES, Rule
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
 from tests.conversions import Door
@@ -112,3 +116,32 @@ def test_a_package_for_old_boards_is_evaluated_on_the_old_runtime(tmp_path: Path
 def test_a_package_for_old_boards_with_hybrid_operators_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(EdgeopsError, match="tflite-dynamic: tflite-runtime"):
         packaged(tmp_path, "dynamic")
+
+
+def test_an_engine_that_does_not_take_a_file_answers_nothing_and_stops_nothing() -> None:
+    rows = [np.zeros((1, 64), np.float32)]
+    answers = on_engines(b"\x00" * 64, rows, [engine_for("tflite-runtime", CACHE, lambda _: None)])
+    assert len(answers) == 3
+    assert all(np.isnan(each).all() for each in answers.values())
+
+
+def test_half_floats_that_a_runtime_misreads_can_be_left_out_too() -> None:
+    rules = (Rule(precision="float32", name="^dense$"),)
+    recipe = replace(RECIPES["tflite-float16"], name="half", rules=rules)
+    assert recipe.precision_of("FULLY_CONNECTED", "dense") == "float32"
+    assert recipe.precision_of("FULLY_CONNECTED", "other") == "float16"
+    with pytest.raises(InvalidInput, match="is unknown"):
+        replace(recipe, rules=(Rule(precision="int8"),))
+
+
+def test_a_recipe_too_large_for_a_conversion_says_so(tmp_path: Path) -> None:
+    rules = tuple(Rule(precision="float32", name="x" * 900 + str(n)) for n in range(100))
+    recipe = replace(RECIPES["tflite-int8"], name="large", rules=rules)
+    with pytest.raises(InvalidInput, match="recipe large and its paths take"):
+        convert(
+            *(digits_tflite(2), recipe),
+            calibration=digits(0).train_x[:50],
+            cache=tmp_path,
+            trust_code=False,
+            progress=lambda _: None,
+        )

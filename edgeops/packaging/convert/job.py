@@ -87,7 +87,11 @@ class Job:
         except ProtocolError as error:
             raise InvalidInput(f"a path is no text: {error}") from error
         if len(data) > MAX_JOB_BYTES:
-            raise InvalidInput("a path is too long")
+            raise InvalidInput(
+                f"recipe {self.recipe.name} and its paths take {len(data)} bytes, {MAX_JOB_BYTES} "
+                "are allowed",
+                next_step="say it with fewer rules: a rule's name is a regular expression",
+            )
         return data
 
     @classmethod

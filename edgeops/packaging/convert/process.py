@@ -58,6 +58,7 @@ def run_job(job: Job, limits: Limits) -> Report:
         ConversionFailed: it crashed, was killed, answered nonsense, or took too long.
         StoreFailed: the system gives no process or no file.
     """
+    asked = job.to_bytes()
     try:
         out, err = _scratch_file(), _scratch_file()
         process = subprocess.Popen(
@@ -72,7 +73,7 @@ def run_job(job: Job, limits: Limits) -> Report:
         raise StoreFailed(f"cannot start a conversion: {error.strerror}") from error
     with out, err:
         try:
-            _send(process, job.to_bytes())
+            _send(process, asked)
             code = _wait(process, time.monotonic() + limits.timeout_s)
         finally:
             process.kill()

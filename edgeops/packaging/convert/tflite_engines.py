@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from device_agent.processing.golden import GoldenRows, encode_golden
 from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeSpec
+from edgeops.domain.errors import InvalidModel
 from edgeops.packaging.convert.tflite_file import load
 from edgeops.packaging.engines import Engine
 
@@ -35,12 +36,19 @@ def on_engines(
     """
     version = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
     answers = {
-        f"{version} without optimizations": run_rows(load(data), rows),
-        version: run_rows(load(data, delegates=True), rows),
+        f"{version} without optimizations": _here(data, rows, delegates=False),
+        version: _here(data, rows, delegates=True),
     }
     for engine in others:
         answers[engine.name] = _elsewhere(data, rows, engine)
     return answers
+
+
+def _here(data: bytes, rows: Sequence[NDArray[Any]], *, delegates: bool) -> NDArray[Any]:
+    try:
+        return run_rows(load(data, delegates=delegates), rows)
+    except (InvalidModel, RuntimeError, ValueError):  # it does not take the file, or stumbles
+        return NO_ANSWER
 
 
 def run_rows(interpreter: Any, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -59,7 +67,7 @@ def _elsewhere(data: bytes, rows: Sequence[NDArray[Any]], engine: Engine) -> NDA
     with tempfile.TemporaryDirectory(prefix="edgeops-engine-") as name:
         artifact, golden = Path(name) / "model.tflite", Path(name) / "golden.json"
         artifact.write_bytes(data)
-        golden.write_bytes(encode_golden(GoldenRows(x=np.stack([row[0] for row in rows]))))
+        golden.write_bytes(encode_golden(GoldenRows(x=np.stack([row.ravel() for row in rows]))))
         spec = ProbeSpec(
             runtime=engine.runtime,
             artifact=str(artifact),

@@ -219,9 +219,9 @@ def _check_calibration(recipe: Recipe) -> None:
 
 def _check_weights(recipe: Recipe) -> None:
     if recipe.is_float:
-        if recipe.operators or recipe.granularity or recipe.rules:
+        if recipe.operators or recipe.granularity:
             raise InvalidInput(
-                f"recipe {recipe.name!r}: {recipe.precision} takes no operators, scales or rules"
+                f"recipe {recipe.name!r}: {recipe.precision} takes no operators or scales"
             )
         return
     _check_choice("granularity", recipe.granularity, (CHANNEL, TENSOR))
@@ -236,7 +236,7 @@ def _check_weights(recipe: Recipe) -> None:
 
 def _check_rules(recipe: Recipe) -> None:
     allowed = set(PRECISIONS[recipe.format]) - {FLOAT16}
-    if recipe.format == "onnx":
+    if recipe.format == "onnx" or recipe.is_float:  # one kind beside floats, or none
         allowed = {FLOAT32, recipe.precision}
     for rule in recipe.rules:
         _check_choice("a rule's precision", rule.precision, sorted(allowed))
