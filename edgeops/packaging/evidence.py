@@ -117,22 +117,26 @@ def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
     )
 
 
-def check_labels(evidence: Evidence, truth: NDArray[np.int64], name: str) -> None:
-    """Refuse rows on which the float model is no better than always saying the commonest class.
+def check_labels(truth: NDArray[np.int64], float_predicted: Predictions, name: str) -> None:
+    """Refuse rows to whose labels the float model's answers agree no more than by chance.
 
-    Then they measure nothing: their labels are in another order than the model's, or it is a
-    model of something else.
+    Then they measure nothing: the labels are in another order than the model's scores, the model
+    is one of something else, or it always answers the same. Chance is the agreement of the two
+    as if they knew nothing of each other (Cohen, 1960: where kappa is 0).
 
     Raises:
-        GateFailed: how often it is right, and how often the commonest class is.
+        GateFailed: how often it is right, and how often it would be by chance.
     """
-    commonest = float(np.bincount(truth).max()) / len(truth)
-    if evidence.float_accuracy > commonest:
+    right = float((float_predicted.classes == truth).mean())
+    answered = float_predicted.classes
+    by_chance = float(
+        sum((truth == label).mean() * (answered == label).mean() for label in np.unique(truth))
+    )
+    if right > by_chance:
         return
     raise GateFailed(
-        f"gate {QUALITY_GATE!r}: the float model of {name} is right on "
-        f"{evidence.float_accuracy:.4f} of {evidence.rows} rows, and the commonest class alone is "
-        f"{commonest:.4f} of them",
+        f"gate {QUALITY_GATE!r}: the float model of {name} is right on {right:.4f} of "
+        f"{len(truth)} rows, by chance it would be on {by_chance:.4f}",
         next_step="check that y numbers the classes as the model's scores are, and that x is what "
         "it takes",
     )

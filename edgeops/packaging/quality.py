@@ -95,13 +95,12 @@ def evaluate_quality(
     return Quality(
         evidence=evidence,
         drop=drop_of(rows.y, float_predicted, predicted),
-        hidden=_hidden(evidence, rows, rows.y, float_predicted, predicted, file.name),
+        hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
         reference=reference.to_bytes(),
     )
 
 
 def _hidden(
-    evidence: Evidence,
     rows: LabelledRows,
     truth: NDArray[np.int64],
     float_predicted: Predictions,
@@ -109,7 +108,7 @@ def _hidden(
     name: str,
 ) -> GateFailed | None:
     try:
-        check_labels(evidence, truth, name)
+        check_labels(truth, float_predicted, name)
         check_groups(truth, float_predicted, predicted, rows.slices, name)
     except GateFailed as error:
         return error

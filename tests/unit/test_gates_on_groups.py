@@ -11,7 +11,7 @@ import pytest
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import GateFailed, InvalidGolden
-from edgeops.packaging.evidence import check_fidelity, check_groups, measure
+from edgeops.packaging.evidence import check_fidelity, check_groups, check_labels, measure
 from edgeops.packaging.golden_rows import read_golden_rows
 from edgeops.packaging.predictions import Predictions
 
@@ -124,3 +124,12 @@ def test_rows_bring_their_slices(tmp_path: Path) -> None:
 def test_slices_that_name_no_part_are_refused(names: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidGolden, match=r"slice\.site .* not a name a row"):
         read_golden_rows(saved(tmp_path / "e.npz", **{"slice.site": names}))
+
+
+def test_a_model_that_finds_rare_things_beats_chance_though_not_the_commonest_class() -> None:
+    truth = (np.arange(4000) % 20 == 0).astype(np.int64)  # one in twenty
+    alarms = np.where(np.arange(4000) % 10 == 0, 1, 0)  # all of them, and as many false ones
+    check_labels(truth, said(alarms), "rare.onnx")
+    for useless in (np.zeros(4000, np.int64), 1 - alarms, np.full(4000, -1)):
+        with pytest.raises(GateFailed, match="by chance it would be"):
+            check_labels(truth, said(useless), "rare.onnx")
