@@ -117,8 +117,8 @@ def work(
         HubUnreachable: the hub stayed away.
         EdgeopsError: somebody else has moved it.
     """
-    hub = cast("HubDoor", _PatientDoor(hub, progress))
-    hub.move_retraining(asked["id"], "claim", {})
+    patient = _patient(hub, progress)
+    patient.move_retraining(asked["id"], "claim", {})
     try:
         step, found = _done(hub, asked, options, progress)
     except (Conflict, HubUnreachable):
@@ -131,7 +131,7 @@ def work(
         raise
     if found["why"]:
         progress(f"{step}: {found['why']}")
-    return hub.move_retraining(asked["id"], step, found)
+    return patient.move_retraining(asked["id"], step, found)
 
 
 def _done(
@@ -145,6 +145,7 @@ def _done(
         return "reject", {"why": _told(error)}
     if found["why"]:
         return "reject", found
+    hub = _patient(hub, progress)
     upload(hub, package, progress)
     number = package.manifest.version
     hub.set_alias(asked["model"], CANDIDATE, number)
@@ -156,6 +157,10 @@ def _told(error: Exception) -> str:
     if not isinstance(error, EdgeopsError):
         return f"{type(error).__name__}: {error}"[:MAX_WHY]
     return f"{error}{f'; {error.next_step}' if error.next_step else ''}"[:MAX_WHY]
+
+
+def _patient(hub: HubDoor, progress: Callable[[str], None]) -> HubDoor:
+    return cast("HubDoor", _PatientDoor(hub, progress))
 
 
 class _PatientDoor:
@@ -211,8 +216,9 @@ class _Job:
     """One retraining's files: data, parent, challenger."""
 
     def __init__(
-        self, hub: HubDoor, asked: Json, options: WorkerOptions, progress: Callable[[str], None]
+        self, door: HubDoor, asked: Json, options: WorkerOptions, progress: Callable[[str], None]
     ) -> None:
+        self._door, hub = door, _patient(door, progress)
         self._hub, self._asked, self._options, self._say = hub, asked, options, progress
         self._renewed_s = time.monotonic()
         # Now, so that it is of the script that runs and not of one that was edited meanwhile.
@@ -239,7 +245,8 @@ class _Job:
         """
         if time.monotonic() - self._renewed_s >= RENEW_S:
             self._renewed_s = time.monotonic()
-            self._hub.move_retraining(self._asked["id"], "renew", {})
+            with suppress(HubUnreachable):  # later: a hub that is away must not stop the clock
+                self._door.move_retraining(self._asked["id"], "renew", {})
 
     def challenge(self) -> tuple[Package, Json]:
         """Return the challenger's package, and what the contest found (``why`` empty: it won)."""
