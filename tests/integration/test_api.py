@@ -85,7 +85,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/v1/data"): ("viewer", 200),
     ("GET", "/v1/data/{reference}"): ("viewer", 404),
     ("PUT", "/v1/data/{name}"): ("operator", 422),
-    ("POST", "/v1/data/{name}"): ("operator", 422),
+    ("POST", "/v1/data/{name}"): ("operator", 404),
     ("GET", "/v1/samples/{model}"): ("viewer", 200),
     ("PUT", "/v1/retrain-policies/{model}"): ("publisher", 404),
     ("GET", "/v1/retrain-policies/{model}"): ("viewer", 404),
@@ -123,7 +123,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/retrainings/{retraining_id}/{step}"): {"why": ""},
     ("POST", "/v1/rollouts"): {"version": "kws:1"},
     ("POST", "/v1/rollouts/{rollout}/{trigger}"): {"why": ""},
-    ("POST", "/v1/alarms/{alarm}/close"): {"why": ""},
+    ("POST", "/v1/alarms/{alarm}/close"): {"why": "a camera was moved"},
 }
 
 

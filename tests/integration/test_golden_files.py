@@ -44,7 +44,7 @@ def test_of_too_many_rows_an_evenly_spaced_part_is_taken(tmp_path: Path) -> None
         ({"x": X, "y": Y[:3]}, "4 rows in x and 3 labels"),
         ({"x": X, "y": np.eye(4)}, "one class number a row"),
         ({"x": X, "y": Y.astype(float)}, "not integers"),
-        ({"x": X, "y": Y - 1}, "classes start at 0"),
+        ({"x": X, "y": Y - 1}, "has the class -1, first in row 0"),
         ({"x": X[:0], "y": Y[:0]}, "no rows"),
         ({"x": np.float32(1), "y": Y}, "no rows"),
         ({"x": np.array(["a"] * 4), "y": Y}, "not numbers"),
