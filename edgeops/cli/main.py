@@ -25,6 +25,7 @@ from edgeops.cli import (
     reports,
     retraining,
     rollouts,
+    verify,
 )
 from edgeops.cli.settings import Settings, default_home
 
@@ -59,6 +60,7 @@ for command in (
     hub.up,
     packages.package,
     packages.publish,
+    verify.verify,
     packages.models,
     packages.alias,
     rollouts.rollout,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from device_agent import __version__
 from device_agent.processing.golden import GOLDEN_GATE
@@ -25,21 +26,33 @@ from device_agent.protocol.manifest import (
     class_count,
 )
 from device_agent.protocol.preprocessing import FIRST_AGENT
-from edgeops.domain.errors import GateFailed, InvalidInput
+from edgeops.domain.errors import InvalidInput
 from edgeops.domain.profile import Profile
+from edgeops.packaging.checks import (
+    check_measured,
+    effect_checks,
+    golden_checks,
+    memory_checks,
+    runtime_checks,
+)
+from edgeops.packaging.effect import EFFECT_GATE
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import Evaluation, evaluate
 from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
+from edgeops.packaging.gates import FIT_GATE, RUNTIME_GATE, Gates
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.model_file import ModelFile, on_trial
 from edgeops.packaging.package import Package, Signer, chunked
 from edgeops.packaging.profiles import find_profiles, load_profiles
+from edgeops.packaging.provenance import examine_files, provenance_of
 from edgeops.packaging.quality import (
     Quality,
     evaluate_quality,
-    pass_fidelity_gate,
-    pass_quality_gate,
+    fidelity_checks,
+    quality_checks,
+    tell,
 )
+from edgeops.packaging.record import BUILD_KEY, BUILD_RECORD
 from edgeops.packaging.request import PackageRequest, check_request
 from edgeops.packaging.sources import read_models
 from edgeops.packaging.variants import PlannedVariant, plan_variants
@@ -72,24 +85,28 @@ def build_package(
     known = load_profiles() if known_profiles is None else known_profiles
     profiles = find_profiles(sorted(request.profiles), known)
     rows = _read_rows(request, progress)
+    gates = Gates(request.waivers, progress)
     files = read_models(request, profiles, rows.calibration, progress)
     planned = plan_variants(profiles, files.keys())
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
-    unmeasured = _pass_unmeasured(request, files, planned, rows.evaluation, progress)
+    files = {form: files[form] for form in dict.fromkeys(each.format for each in planned)}
+    gates.hold(QUALITY_GATE, [partial(check_measured, files, rows.evaluation)])
     evaluations = {
         runtime: _evaluate(_file(files, runtime), engine, rows.golden, request, progress)
         for runtime, engine in _engines(planned, request, progress).items()
     }
     _check_labels(request, evaluations)
-    waivers = unmeasured + _pass_golden_gate(request, evaluations, progress)
+    anatomies = examine_files(files, request.cache, progress)
+    gates.hold(EFFECT_GATE, effect_checks(files, anatomies))
+    gates.hold(RUNTIME_GATE, runtime_checks(files, evaluations, rows.any))
+    gates.hold(GOLDEN_GATE, golden_checks(evaluations, request.min_accuracy))
     qualities = _qualities(request, rows.evaluation, files, evaluations)
-    if qualities:
-        waivers += pass_quality_gate(qualities, files, _waivers(request, QUALITY_GATE), progress)
-        waivers += pass_fidelity_gate(
-            qualities, files, _waivers(request, FIDELITY_GATE), progress, request.fidelity
-        )
+    tell(qualities, files, progress)
+    gates.hold(QUALITY_GATE, quality_checks(qualities, files))
+    gates.hold(FIDELITY_GATE, fidelity_checks(qualities, files, request.fidelity))
     budgets = [_budget(request, each) for each in planned]
-    _pass_memory_gate(planned, budgets, evaluations)
+    gates.hold(FIT_GATE, memory_checks(planned, budgets, evaluations))
+    gates.close()
     variants = [
         _variant(
             request,
@@ -101,8 +118,11 @@ def build_package(
         )
         for each, budget in zip(planned, budgets, strict=True)
     ]
-    manifest = _manifest(request, variants, waivers, _lineage(request, files, rows, evaluations))
-    return _signed(manifest, files, evaluations, qualities, key)
+    provenance = provenance_of(files, anatomies, gates.verdicts)
+    lineage = _lineage(request, files, rows, evaluations)
+    lineage[BUILD_KEY] = digest_of(provenance[BUILD_RECORD])
+    manifest = _manifest(request, variants, gates.waivers, lineage)
+    return _signed(manifest, files, evaluations, qualities, provenance, key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -112,6 +132,14 @@ class _Rows:
     golden: LabelledRows | None
     evaluation: LabelledRows | None
     calibration: LabelledRows | None
+
+    @property
+    def any(self) -> LabelledRows | None:
+        """Rows to compare answers on, whatever they are."""
+        return next(
+            (each for each in (self.evaluation, self.golden, self.calibration) if each is not None),
+            None,
+        )
 
 
 def _read_rows(request: PackageRequest, progress: Progress) -> _Rows:
@@ -146,29 +174,6 @@ def _tell_what_is_not_checked(
         progress("warning: no golden rows: nothing proves that this model answers right")
     elif rows.y is None:
         progress("warning: golden rows without labels (y): answers are compared, not judged")
-
-
-def _pass_unmeasured(
-    request: PackageRequest,
-    files: Mapping[str, ModelFile],
-    planned: Sequence[PlannedVariant],
-    evaluation: LabelledRows | None,
-    progress: Progress,
-) -> tuple[Waiver, ...]:
-    """Refuse a converted model of which nothing shows what it lost; return the waiver if given."""
-    made = [files[form] for form in dict.fromkeys(each.format for each in planned)]
-    lossy = [file for file in made if file.float_data is not None]
-    if evaluation is not None or not lossy:
-        return ()
-    said = f"gate {QUALITY_GATE!r}: nothing shows what {lossy[0].name} lost by {lossy[0].recipe}"
-    waivers = _waivers(request, QUALITY_GATE)
-    if not waivers:
-        raise GateFailed(
-            said,
-            next_step="give held-out labelled rows with --evaluation, or waive 'quality': say why",
-        )
-    progress(f"warning: waived: {said}")
-    return waivers[:1]
 
 
 def _engines(
@@ -214,10 +219,6 @@ def _qualities(
     }
 
 
-def _waivers(request: PackageRequest, gate: str) -> tuple[Waiver, ...]:
-    return tuple(waiver for waiver in request.waivers if waiver.gate == gate)
-
-
 def _check_labels(request: PackageRequest, evaluations: Mapping[str, Evaluation]) -> None:
     for runtime, found in evaluations.items():
         scores = next(spec for spec in found.outputs if spec.name == found.scores)
@@ -228,37 +229,6 @@ def _check_labels(request: PackageRequest, evaluations: Mapping[str, Evaluation]
                 f"{classes} classes",
                 next_step="give one label for each class, in the order of the scores",
             )
-
-
-def _pass_golden_gate(
-    request: PackageRequest, evaluations: Mapping[str, Evaluation], progress: Progress
-) -> tuple[Waiver, ...]:
-    """Return the waivers that were needed; what was not needed is not recorded.
-
-    Held to the bar are all evaluated rows, and the kept ones alone: a device sees only those.
-    """
-    missed = [
-        f"{share:.4f} of {what} right on {runtime}"
-        for runtime, found in evaluations.items()
-        for share, what in (
-            (found.accuracy, f"{found.rows} rows"),
-            (found.golden_accuracy, "the rows kept for devices"),
-        )
-        if share is not None and share < request.min_accuracy
-    ]
-    waivers = _waivers(request, GOLDEN_GATE)
-    if not missed:
-        if waivers:
-            progress(f"the gate {GOLDEN_GATE!r} holds: its waiver is not needed, nor recorded")
-        return ()
-    if not waivers:
-        raise GateFailed(
-            f"gate {GOLDEN_GATE!r}: {missed[0]}, {request.min_accuracy:g} is asked",
-            next_step=f"package a better model, or waive {GOLDEN_GATE!r} and say why",
-        )
-    for each in missed:
-        progress(f"warning: gate {GOLDEN_GATE!r} waived: {each}, {request.min_accuracy:g} asked")
-    return waivers[:1]
 
 
 def _budget(request: PackageRequest, planned: PlannedVariant) -> Budget:
@@ -273,22 +243,6 @@ def _budget(request: PackageRequest, planned: PlannedVariant) -> Budget:
 
 def _strictest(limits: Sequence[float | None]) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _pass_memory_gate(
-    planned: Sequence[PlannedVariant],
-    budgets: Sequence[Budget],
-    evaluations: Mapping[str, Evaluation],
-) -> None:
-    """Latency is for the device to judge: this machine is another one."""
-    for each, budget in zip(planned, budgets, strict=True):
-        used_mib = evaluations[each.runtime].memory_mib
-        if budget.memory_mib is not None and used_mib > budget.memory_mib:
-            raise GateFailed(
-                f"gate 'memory': {used_mib:.1f} MiB on {each.runtime}, {budget.memory_mib:g} MiB "
-                f"allowed for {', '.join(profile.id for profile in each.profiles)}",
-                next_step="make the model smaller, leave the profile out, or set a budget",
-            )
 
 
 def _variant(
@@ -373,6 +327,7 @@ def _signed(
     files: Mapping[str, ModelFile],
     evaluations: Mapping[str, Evaluation],
     qualities: Mapping[str, Quality],
+    provenance: Mapping[str, bytes],
     key: Signer,
 ) -> Package:
     data = manifest.to_bytes()
@@ -392,4 +347,10 @@ def _signed(
         for blob in (_file(files, runtime).data, found.golden, reference):
             if blob is not None:
                 blobs[digest_of(blob)] = blob
-    return Package(manifest=parsed, manifest_bytes=data, signature=key.sign(data), blobs=blobs)
+    return Package(
+        manifest=parsed,
+        manifest_bytes=data,
+        signature=key.sign(data),
+        blobs=blobs,
+        provenance=provenance,
+    )

@@ -122,9 +122,9 @@ def evaluate(
     if rows is None:
         return found
     _check_classes(rows, chosen, trial)
-    answers, _ = _answer(trial, rows, described.outputs)
+    given, _ = _answer(trial, rows, described.outputs)
     kept = kept_numbers(len(rows.x), _row_bytes(rows, described.outputs))
-    expected = {name: each[kept] for name, each in answers.items()}
+    expected = {name: each[kept] for name, each in given.items()}
     allowed = _tolerance(expected, trial.engine.runtime) if tolerance is None else tolerance
     golden = rows.at(kept)
     document = _encoded(GoldenRows(x=golden.x, labels=golden.y, expected=expected))
@@ -135,7 +135,7 @@ def evaluate(
         tolerance=allowed,
         golden=document,
         golden_accuracy=repeated.accuracy,
-        accuracy=_accuracy(answers[chosen.name], rows),
+        accuracy=_accuracy(given[chosen.name], rows),
         rows=len(rows.x),
         latency_ms_p95=repeated.latency_ms_p95,
     )
@@ -156,10 +156,22 @@ def predict(
         InvalidModel: it does not load, crashes, hangs or answers NaN.
         InvalidGolden: the rows do not fit it.
     """
-    answers, outputs = _answer(trial, rows, like)
+    given, outputs = _answer(trial, rows, like)
     chosen = choose_scores(outputs, scores)
     _check_classes(rows, chosen, trial)
-    return read_predictions(answers[chosen.name])
+    return read_predictions(given[chosen.name])
+
+
+def answers(
+    trial: Trial, rows: LabelledRows, *, like: Sequence[TensorSpec], scores: str | None
+) -> NDArray[Any]:
+    """Return the scores that an artifact gives each row, ``[n, ...]``, as they come.
+
+    Args and Raises:
+        as ``predict``.
+    """
+    given, outputs = _answer(trial, rows, like)
+    return given[choose_scores(outputs, scores).name]
 
 
 def choose_scores(outputs: Sequence[TensorSpec], asked: str | None) -> TensorSpec:
@@ -232,8 +244,8 @@ def _answer(
             )
         parts.append(report.outputs_data or {})
         outputs = report.outputs
-    answers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return answers, outputs
+    given = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return given, outputs
 
 
 def _encoded(rows: GoldenRows) -> bytes:

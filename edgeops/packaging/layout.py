@@ -12,6 +12,7 @@ layer                 holds
 ``…weight.config…``   the edge manifest, ``edgeops.json``
 ``…dataset.v1.raw``   a golden document or a reference profile
 ``…edgeops.signature`` the targets key's signature over the edge manifest
+``…provenance.v1.raw`` the build record ``build.json``, a float model
 ====================  =====================================================
 
 Writing puts blobs first and ``index.json`` last, each by a rename: whoever reads sees the
@@ -38,7 +39,9 @@ from edgeops.domain.errors import Conflict, InvalidPackage, NotFound, NotTrusted
 from edgeops.packaging.oci import (
     ARTIFACT_TYPE,
     EDGE_MANIFEST,
+    EDGE_PROVENANCE,
     EDGE_SIGNATURE,
+    FILE_PATH,
     INDEX,
     OCI_MANIFEST,
     REF_NAME,
@@ -135,6 +138,11 @@ def read_layout(folder: Path, ref: str | None = None) -> Package:
             signature=Signature.from_fields(Fields(decode(_read_blob(folder, seal)), "signature")),
             blobs={
                 layer.digest: _read_blob(folder, layer) for layer in layers if layer.digest in named
+            },
+            provenance={
+                layer.annotations.get(FILE_PATH, ""): _read_blob(folder, layer)
+                for layer in layers
+                if layer.media_type == EDGE_PROVENANCE
             },
         )
     check_blobs(package)

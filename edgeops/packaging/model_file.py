@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.protocol.ids import Digest, digest_of
 from device_agent.protocol.preprocessing import Preprocessing
+from edgeops.packaging.convert import Converted
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Trial
 
@@ -26,12 +27,10 @@ class ModelFile:
         name: how errors and progress name it.
         data: its bytes.
         format: ``tflite`` or ``onnx``.
-        recipe: how it was made, ``AS_IS`` if it was not.
         source: digest of the model that a person named; None if that is ``data`` itself.
-        excluded: operators that stayed in floats although the recipe quantizes them.
+        made: how it was converted, None if it was not.
         float_data: the float model that it was made from, in the same format; None if it is
             that model itself.
-        tools: versions of the packages that made it, by name.
         calibration: digest of the rows that its ranges were taken from, None without.
         preprocessing: what is done to each row first, also for its float model.
     """
@@ -40,23 +39,25 @@ class ModelFile:
     data: bytes
     format: str
     source: Digest | None = None
-    recipe: str = AS_IS
-    excluded: tuple[str, ...] = ()
+    made: Converted | None = None
     float_data: bytes | None = None
-    tools: Mapping[str, str] = field(default_factory=dict)
     calibration: Digest | None = None
     preprocessing: Preprocessing | None = None
+
+    @property
+    def recipe(self) -> str:
+        """The name of its recipe, ``AS_IS`` if it was packaged as it was given."""
+        return AS_IS if self.made is None else self.made.recipe.name
 
     @property
     def lineage(self) -> dict[str, str]:
         """What a manifest's lineage says of it, without the format at the end of the keys."""
         said: dict[str, str] = {"source": self.source or digest_of(self.data)}
-        if self.recipe != AS_IS:
+        if self.made is not None:
             said["recipe"] = self.recipe
-        if self.excluded:
-            said["excluded"] = ", ".join(self.excluded)[:MAX_LINEAGE]
-        if self.tools:
-            said["converter"] = ", ".join(f"{k} {v}" for k, v in sorted(self.tools.items()))
+            if self.made.excluded:
+                said["excluded"] = ", ".join(self.made.excluded)[:MAX_LINEAGE]
+            said["converter"] = ", ".join(f"{k} {v}" for k, v in sorted(self.made.tools.items()))
         if self.calibration is not None:
             said["calibration"] = self.calibration
         return said

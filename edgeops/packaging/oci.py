@@ -20,6 +20,7 @@ WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
 EDGE_MANIFEST = "application/vnd.cncf.model.weight.config.v1.raw"
 DATASET = "application/vnd.cncf.model.dataset.v1.raw"
 EDGE_SIGNATURE = "application/vnd.edgeops.signature.v1+json"
+EDGE_PROVENANCE = "application/vnd.edgeops.provenance.v1.raw"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 FILE_PATH = "org.cncf.model.filepath"
@@ -100,6 +101,8 @@ def layers_of(package: Package) -> list[tuple[Descriptor, bytes]]:
             if blob is not None:
                 add(DATASET, f"{name}.{variant.runtime}.json", package.blobs[blob.ref.digest])
     add(EDGE_SIGNATURE, "signature.json", encode(package.signature.to_document()))
+    for name, data in sorted(package.provenance.items()):
+        add(EDGE_PROVENANCE, name, data)
     return list(layers.values())
 
 

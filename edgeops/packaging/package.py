@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from device_agent.protocol.chunks import BlobRef, chunk_hashes
@@ -29,12 +29,16 @@ class Package:
         manifest_bytes: exactly the bytes that were signed.
         signature: a targets key's, over ``manifest_bytes``.
         blobs: artifacts and golden documents by their digest: all that variants name.
+        provenance: by name, what tells how it was made: the build record, which the lineage
+            names by its digest, and the float models, which the record names. Devices never
+            fetch it.
     """
 
     manifest: Manifest
     manifest_bytes: bytes
     signature: Signature
     blobs: Mapping[Digest, bytes]
+    provenance: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def digest(self) -> Digest:

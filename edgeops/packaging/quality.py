@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,14 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import Evidence
-from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Waiver
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.evaluate import Evaluation, predict
 from edgeops.packaging.evidence import (
-    FIDELITY_GATE,
     MIN_AGREEMENT,
     MIN_SQNR_DB,
-    QUALITY_GATE,
     check_fidelity,
     check_groups,
     check_labels,
@@ -115,85 +113,54 @@ def _hidden(
     return None
 
 
-def pass_quality_gate(
-    qualities: Mapping[str, Quality],
-    files: Mapping[str, ModelFile],
-    waivers: tuple[Waiver, ...],
-    progress: Callable[[str], None],
-) -> tuple[Waiver, ...]:
-    """Hold every artifact to the bar; return the waiver if it was needed.
+def quality_checks(
+    qualities: Mapping[str, Quality], files: Mapping[str, ModelFile]
+) -> Iterator[Callable[[], str | None]]:
+    """Yield the checks of the quality gate, one for each runtime.
 
     Args:
         qualities: by runtime.
         files: the artifacts, by format.
-        waivers: of this gate.
-        progress: told what was measured.
-
-    Raises:
-        GateFailed: an artifact loses too much, or too few rows can show that it does not.
     """
-    checks = []
     for runtime, quality in qualities.items():
-        name = files[FORMAT_OF_RUNTIME[runtime]].name
-        _tell(quality.evidence, name, progress)
-        checks.append(partial(_check_quality, quality, name))
-    return _held(QUALITY_GATE, checks, waivers, progress)
+        yield partial(_check_quality, quality, files[FORMAT_OF_RUNTIME[runtime]].name, runtime)
 
 
-def _check_quality(quality: Quality, name: str) -> None:
+def _check_quality(quality: Quality, name: str, runtime: str) -> str:
     check_quality(quality.evidence, quality.drop, name)
     if quality.hidden is not None:
         raise quality.hidden
+    evidence = quality.evidence
+    return (
+        f"{runtime}: accuracy {evidence.accuracy:.4f} on {evidence.rows} rows, float "
+        f"{evidence.float_accuracy:.4f}, drop below {evidence.drop_high:.4f}"
+    )
 
 
-def pass_fidelity_gate(
+def fidelity_checks(
+    qualities: Mapping[str, Quality], files: Mapping[str, ModelFile], bars: FidelityBars
+) -> Iterator[Callable[[], str | None]]:
+    """Yield the checks of the fidelity gate: every artifact's answers against its float model's."""
+    for runtime, quality in qualities.items():
+        file = files[FORMAT_OF_RUNTIME[runtime]]
+        if file.float_data is not None:
+            yield partial(_check_fidelity, quality.evidence, file.name, runtime, bars)
+
+
+def _check_fidelity(evidence: Evidence, name: str, runtime: str, bars: FidelityBars) -> str:
+    check_fidelity(evidence, name, min_sqnr_db=bars.min_sqnr_db, min_agreement=bars.min_agreement)
+    ratio = "" if evidence.sqnr_db is None else f", SQNR {evidence.sqnr_db:.1f} dB"
+    return f"{runtime}: same answer on {evidence.agreement:.4f} of the rows{ratio}"
+
+
+def tell(
     qualities: Mapping[str, Quality],
     files: Mapping[str, ModelFile],
-    waivers: tuple[Waiver, ...],
     progress: Callable[[str], None],
-    bars: FidelityBars,
-) -> tuple[Waiver, ...]:
-    """Hold every artifact's answers to its float model's; return the waiver if it was needed.
-
-    Raises:
-        GateFailed: an artifact answers something else.
-    """
-    checks = [
-        partial(
-            check_fidelity,
-            quality.evidence,
-            files[FORMAT_OF_RUNTIME[runtime]].name,
-            min_sqnr_db=bars.min_sqnr_db,
-            min_agreement=bars.min_agreement,
-        )
-        for runtime, quality in qualities.items()
-    ]
-    return _held(FIDELITY_GATE, checks, waivers, progress)
-
-
-def _held(
-    gate: str,
-    checks: Iterable[Callable[[], None]],
-    waivers: tuple[Waiver, ...],
-    progress: Callable[[str], None],
-) -> tuple[Waiver, ...]:
-    """Make every check of a gate; return the waiver if one was missed.
-
-    Raises:
-        GateFailed: of the first check that was missed, if nobody waived the gate.
-    """
-    needed = False
-    for check in checks:
-        try:
-            check()
-        except GateFailed as error:
-            if not waivers:
-                raise
-            needed = True
-            progress(f"warning: waived: {error}")
-    if waivers and not needed:
-        progress(f"the gate {gate!r} holds: its waiver is not needed, nor recorded")
-    return waivers[:1] if needed else ()
+) -> None:
+    """Say what was measured of each artifact."""
+    for runtime, quality in qualities.items():
+        _tell(quality.evidence, files[FORMAT_OF_RUNTIME[runtime]].name, progress)
 
 
 def _tell(evidence: Evidence, name: str, progress: Callable[[str], None]) -> None:

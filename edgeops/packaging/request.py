@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from device_agent.processing.golden import GOLDEN_GATE
 from device_agent.protocol.chunks import (
     DEFAULT_CHUNK_BYTES,
     MAX_CHUNK_BYTES,
@@ -19,14 +18,16 @@ from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_ve
 from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
-from edgeops.packaging.evidence import FIDELITY_GATE, MAX_DROP, QUALITY_GATE
+from edgeops.packaging.evidence import MAX_DROP
+from edgeops.packaging.gates import GATES
 from edgeops.packaging.quality import FidelityBars
+from edgeops.packaging.recipes import Recipe
+from edgeops.packaging.record import BUILD_KEY
 
 MIN_ACCURACY = 0.8
-WAIVABLE = (GOLDEN_GATE, QUALITY_GATE, FIDELITY_GATE)
 RESERVED_LINEAGE = (
     *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime."),
-    *("evaluation", "golden", "packager"),
+    *("evaluation", "golden", "packager", BUILD_KEY),
 )
 """Beginnings of the lineage keys that the packager itself fills in."""
 
@@ -47,8 +48,8 @@ class PackageRequest:
         calibration: ``.npz`` with rows ``x`` that quantization takes its ranges from.
         preprocessing: what evaluation and device do to each row first, or None. Golden,
             evaluation and calibration rows are then as the application gives them.
-        recipes: how artifacts are made: a precision (``int8``) for every format, or names of
-            recipes, one for each format; empty packages files as they are.
+        recipes: how artifacts are made: a precision (``int8``) for every format, or recipes or
+            their names or files, one for each format; empty packages files as they are.
         trust_code: take models that hold code (Lambda layers, custom objects).
         cache: folder of conversions, needed with recipes and for Keras models.
         max_drop: accuracy that may be lost against the float model: the upper end of the
@@ -76,7 +77,7 @@ class PackageRequest:
     evaluation: Path | None = None
     calibration: Path | None = None
     preprocessing: Preprocessing | None = None
-    recipes: tuple[str, ...] = ()
+    recipes: tuple[Recipe | str, ...] = ()
     trust_code: bool = False
     cache: Path | None = None
     max_drop: float = MAX_DROP
@@ -114,10 +115,10 @@ def check_request(request: PackageRequest) -> None:
     if request.tolerance is not None:
         _check_range("tolerance", request.tolerance, 0.0, 1e15)
     for waiver in request.waivers:
-        if waiver.gate not in WAIVABLE or not waiver.reason.strip():
+        if waiver.gate not in GATES or not waiver.reason.strip():
             raise InvalidInput(
                 f"gate {waiver.gate[:40]!r} cannot be waived with the reason {waiver.reason!r}",
-                next_step=f"gates that can be waived: {', '.join(WAIVABLE)}; say why",
+                next_step=f"gates that can be waived: {', '.join(GATES)}; say why",
             )
     for key in request.lineage:
         if key.startswith(RESERVED_LINEAGE):

@@ -167,8 +167,10 @@ def _artifacts(
             yield _made(source, recipe, workshop)
 
 
-def _recipe_named(name: str) -> Recipe | str:
+def _recipe_named(name: Recipe | str) -> Recipe | str:
     """Return the recipe that a person named: a file, a ready one, or just a precision."""
+    if isinstance(name, Recipe):
+        return name
     if name.endswith(".json"):
         return read_recipe(Path(name))
     return RECIPES.get(name, name)
@@ -207,10 +209,8 @@ def _made(source: Source, recipe: Recipe, workshop: Workshop) -> ModelFile:
         data=made.path.read_bytes(),
         format=recipe.format,
         source=source.digest,
-        recipe=recipe.name,
-        excluded=made.excluded,
+        made=made,
         float_data=float_data,
-        tools=made.tools,
         calibration=(
             workshop.calibration.digest
             if recipe.needs_calibration and workshop.calibration is not None

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 from device_agent.protocol.chunks import chunk_hashes
 from device_agent.protocol.envelope import Verify
-from device_agent.protocol.ids import digest_of
+from device_agent.protocol.ids import Digest, digest_of, parse_digest
 from edgeops.domain.errors import NotTrusted
 from edgeops.packaging.package import Package
+from edgeops.packaging.record import BUILD_KEY, BUILD_RECORD, BuildRecord
+
+NO_DIGEST = "sha256:" + "0" * 64
 
 
 def verify_package(package: Package, targets_keys: Mapping[str, bytes], verify: Verify) -> None:
@@ -39,12 +42,13 @@ def verify_package(package: Package, targets_keys: Mapping[str, bytes], verify: 
 
 
 def check_blobs(package: Package) -> None:
-    """Refuse a package whose blobs are not those of its manifest.
+    """Refuse a package whose blobs are not those of its manifest, or its provenance another's.
 
     Raises:
         NotTrusted: a blob is missing or altered, or its chunk hashes are not those of its
             bytes; the message names it.
     """
+    check_provenance(package)
     for variant in package.manifest.variants:
         for blob in variant.blobs:
             data = package.blobs.get(blob.ref.digest)
@@ -59,3 +63,25 @@ def check_blobs(package: Package) -> None:
                     f"blob {blob.ref.digest} of {package.reference} was altered",
                     next_step="package it again from the original files",
                 )
+
+
+def check_provenance(package: Package) -> None:
+    """Refuse provenance that is not what the signed lineage and the build record name.
+
+    A package may have none: its owner may keep the float model for himself.
+
+    Raises:
+        NotTrusted: a file is another one; the message names it.
+        InvalidPackage: the build record is damaged.
+    """
+    data = package.provenance.get(BUILD_RECORD)
+    known: set[Digest | None] = set()
+    if data is not None:
+        known = {each.float_model for each in BuildRecord.from_bytes(data).artifacts}
+        known.add(parse_digest(package.manifest.lineage.get(BUILD_KEY, NO_DIGEST)))
+    for name, each in package.provenance.items():
+        if digest_of(each) not in known:
+            raise NotTrusted(
+                f"{name} of {package.reference} is not the one that was signed",
+                next_step="package it again from the original files",
+            )

@@ -37,11 +37,14 @@ from edgeops.packaging.evidence import MAX_DROP
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows, spread
 from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
 from edgeops.packaging.package import Package
+from edgeops.packaging.recipes import Recipe
+from edgeops.packaging.record import BuildRecord
 from edgeops.packaging.request import MIN_ACCURACY, PackageRequest
 from edgeops.retraining.contest import DRIFTED, EVALUATION, contest, why_not
 from edgeops.retraining.contract import TrainingTask
 from edgeops.retraining.rows import read_rows, without, write_rows
 from edgeops.retraining.script import TrainingLimits, run_script
+from edgeops.service.verification import fetch_record
 from edgeops.trust.keys import KeyFolder
 
 CANDIDATE = "candidate"
@@ -191,7 +194,8 @@ class _PatientDoor:
 
 def upload(hub: HubDoor, package: Package, progress: Callable[[str], None]) -> None:
     """Upload what the hub misses of a package, and publish it."""
-    for digest, data in package.blobs.items():
+    more = {digest_of(data): data for data in package.provenance.values()}
+    for digest, data in {**package.blobs, **more}.items():
         if not hub.has_blob(digest):
             progress(f"uploading {digest[:19]}… ({len(data)} bytes)")
             hub.put_blob(digest, data)
@@ -334,7 +338,7 @@ class _Job:
     def _request(self, models: tuple[Path, ...], train: list[Path], held: Path) -> PackageRequest:
         parent = self._parent
         evidence = [each.evidence for each in parent.variants if each.evidence is not None]
-        recipes = dict.fromkeys(each.recipe for each in evidence if each.recipe != AS_IS)
+        recipes = self._recipes([each.recipe for each in evidence])
         drops = [each.max_drop for each in evidence]
         profiles = dict.fromkeys(name for each in parent.variants for name in each.profiles)
         return PackageRequest(
@@ -345,7 +349,7 @@ class _Job:
             golden=self._golden(held),
             evaluation=held,
             calibration=self._calibration(train) if recipes else None,
-            recipes=tuple(recipes),
+            recipes=recipes,
             cache=self._options.cache,
             min_accuracy=MIN_ACCURACY if parent.min_accuracy is None else parent.min_accuracy,
             labels=parent.labels,
@@ -354,6 +358,14 @@ class _Job:
             lineage=self._lineage(),
             max_drop=max(drops, default=MAX_DROP),
         )
+
+    def _recipes(self, names: list[str]) -> tuple[Recipe | str, ...]:
+        """Return the parent's recipes: as its build record has them, else by their names."""
+        kept = fetch_record(self._hub, self._parent)
+        if kept is None:
+            return tuple(dict.fromkeys(name for name in names if name != AS_IS))
+        made = (each.recipe for each in BuildRecord.from_bytes(kept).artifacts)
+        return tuple(recipe for recipe in made if recipe is not None)
 
     def _golden(self, held: Path) -> Path:
         """Return as many golden rows as devices got with the parent: all of them is a burden."""

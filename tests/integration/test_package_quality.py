@@ -11,11 +11,15 @@ from device_agent.protocol.manifest import Manifest, Waiver
 from device_agent.protocol.reference import ReferenceProfile
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.build import build_package
+from edgeops.packaging.convert import Converted
+from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.gates import Gates
 from edgeops.packaging.layout import read_layout, write_layout
 from edgeops.packaging.model_file import ModelFile
 from edgeops.packaging.package import Package
-from edgeops.packaging.quality import Quality, evaluate_quality, pass_quality_gate
+from edgeops.packaging.quality import Quality, evaluate_quality, quality_checks
+from edgeops.packaging.recipes import RECIPES
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
 from tests.digits_models import digits, tflite_path
@@ -56,7 +60,15 @@ def quality_of(artifact: int, float_model: int, rows: int) -> tuple[ModelFile, Q
         name=f"digits-v{artifact}.tflite",
         data=tflite_path(artifact).read_bytes(),
         format="tflite",
-        recipe="tflite-int8",
+        made=Converted(
+            path=tflite_path(artifact),
+            recipe=RECIPES["tflite-int8"],
+            excluded=(),
+            ranges=None,
+            promise=Promise(),
+            tools={},
+            notes=(),
+        ),
         float_data=tflite_path(float_model).read_bytes(),
     )
     with on_trial(file, LITERT) as trial:
@@ -98,15 +110,17 @@ def test_a_package_with_a_reference_comes_back_from_disk_as_it_was(tmp_path: Pat
 def test_an_artifact_that_lost_its_meaning_is_refused() -> None:
     file, quality = quality_of(artifact=3, float_model=2, rows=833)
     with pytest.raises(GateFailed, match=r"digits-v3\.tflite by tflite-int8 loses 0\.8"):
-        pass_quality_gate({"litert": quality}, {"tflite": file}, (), lambda _: None)
+        Gates((), print).hold("quality", quality_checks({"litert": quality}, {"tflite": file}))
 
 
 def test_a_waiver_lets_it_pass_and_is_recorded() -> None:
     file, quality = quality_of(artifact=3, float_model=2, rows=100)
     waiver = Waiver(gate="quality", reason="shown on purpose")
     said: list[str] = []
-    kept = pass_quality_gate({"litert": quality}, {"tflite": file}, (waiver,), said.append)
-    assert kept == (waiver,)
+    gates = Gates((waiver,), said.append)
+    gates.hold("quality", quality_checks({"litert": quality}, {"tflite": file}))
+    assert gates.waivers == (waiver,)
+    assert [(each.gate, each.holds) for each in gates.verdicts] == [("quality", False)]
     assert any(line.startswith("warning: waived") for line in said)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from edgeops.domain.drift import Alarm, AlarmKind
 from edgeops.domain.errors import Conflict, HubUnreachable, InvalidInput
 from edgeops.hub.process import Hub
 from edgeops.packaging.build import build_package
+from edgeops.packaging.recipes import RECIPES
 from edgeops.packaging.request import PackageRequest
 from edgeops.retraining import script
 from edgeops.retraining.rows import read_rows
@@ -127,21 +128,27 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         transport.stop()
 
 
-def prepare(scene: Scene) -> None:
-    """A champion, its data sets, and a device whose samples are mirrored."""
+def publish(scene: Scene, number: int, **more: Any) -> None:
     model, held = scene.folder / "v1.onnx", scene.folder / "held.npz"
     write_onnx(train_first(SPLIT), model)
     held.write_bytes(npz(SPLIT.stream_x[HELD], SPLIT.stream_y[HELD]))
     request = PackageRequest(
         models=(model,),
         name="digits",
-        version=1,
+        version=number,
         profiles=("raspberry-pi-5",),
         evaluation=held,
         golden=held,
+        **more,
     )
     key = KeyFolder(scene.folder / "keys").targets()
     upload(scene.client, build_package(request, key, lambda _: None), lambda _: None)
+
+
+def prepare(scene: Scene) -> None:
+    """A champion, its data sets, and a device whose samples are mirrored."""
+    held = scene.folder / "held.npz"
+    publish(scene, 1)
     scene.client.add_data("train", npz(SPLIT.train_x, SPLIT.train_y))
     scene.client.add_data("held", held.read_bytes())
     scene.client.set_retrain_policy(
@@ -152,12 +159,16 @@ def prepare(scene: Scene) -> None:
     rows = mirrored(SPLIT.stream_x[SEEN])
     for row, label in zip(rows, SPLIT.stream_y[SEEN], strict=True):
         scene.harness.take(cam.numbered("sample", (sample_of(row, int(label)),)))
+    put_alarm(scene, "a1", 1)
+
+
+def put_alarm(scene: Scene, name: str, number: int) -> None:
     with scene.harness.context.database.begin() as work_:
         work_.drift.put_alarm(
             Alarm(
-                id="a1",
+                id=name,
                 model=ModelName("digits"),
-                number=1,
+                number=number,
                 kind=AlarmKind.HARM,
                 opened_s=START_S,
                 since_s=START_S - 60,
@@ -206,6 +217,21 @@ def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene:
     assert (told.child, told.parent, len(told.contests)) == (2, 1, 2)
     acts = [act for act, _ in scene.harness.acts(actor="worker") if act.startswith("retrain")]
     assert acts[-2:] == ["retrain.claim", "retrain.publish"]
+
+
+def test_a_recipe_of_somebodys_own_makes_the_next_version_too(scene: Scene) -> None:
+    mine = replace(RECIPES["onnx-int8"], name="mine", calibration="mse")
+    rows = scene.folder / "calibration.npz"
+    np.savez(rows, x=SPLIT.train_x[:200])
+    publish(
+        scene, 2, recipes=(mine,), calibration=rows, cache=scene.folder / "cache", max_drop=0.05
+    )
+    put_alarm(scene, "a2", 2)
+    ended = scene.work(BETTER, scene.client.request_retraining("digits", "a2"))
+    assert (ended["state"], ended["parent"]) == ("published", 2), ended["why"]
+    child = scene.client.version("digits@candidate")
+    assert child["lineage"]["recipe.onnx"] == "mine"
+    assert child["version"] == 3
 
 
 def test_a_worse_challenger_is_rejected_and_nothing_is_published(scene: Scene) -> None:

@@ -16,8 +16,16 @@ import numpy as np
 from device_agent.runtimes.refusals import one_line
 from device_agent.runtimes.sandbox import enter_sandbox
 from edgeops.domain.errors import EdgeopsError, InvalidModel
+from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.errors import ConversionFailed
-from edgeops.packaging.convert.job import MAX_JOB_BYTES, Job, Report, failure_bytes
+from edgeops.packaging.convert.job import (
+    MAX_JOB_BYTES,
+    MAX_REPORT_BYTES,
+    Job,
+    Report,
+    Task,
+    failure_bytes,
+)
 from edgeops.packaging.convert.source import SourceKind, read_source
 
 _BYTES_PER_MIB = 1024 * 1024
@@ -31,10 +39,10 @@ def do_job(job: Job) -> bytes:
     except EdgeopsError as error:
         return failure_bytes(error)
     except MemoryError:
-        why = f"converting to {job.recipe.name} takes more than {job.memory_mib} MiB"
+        why = f"converting to {job.name} takes more than {job.memory_mib} MiB"
         return failure_bytes(ConversionFailed(why, next_step="give it more, or a smaller model"))
     except Exception as error:  # noqa: BLE001 - the last door: whatever a converter raises is reported
-        why = f"converting to {job.recipe.name} failed: {type(error).__name__}: {one_line(error)}"
+        why = f"converting to {job.name} failed: {type(error).__name__}: {one_line(error)}"
         return failure_bytes(ConversionFailed(why, next_step="export the model in another way"))
 
 
@@ -48,17 +56,50 @@ def _convert(job: Job) -> Report:
         return convert_tensorflow(
             source, job.kind, target, job.recipe.format, trust_code=job.trust_code
         )
+    data = source.read_bytes()
+    if job.task is Task.EXAMINE:
+        target.write_bytes(_anatomy(data, job.kind).to_bytes())
+        return Report()
+    made, report = _rebuilt(data, job) if job.task is Task.REBUILD else _quantized(data, job)
+    target.write_bytes(made)
+    return report
+
+
+def _quantized(data: bytes, job: Job) -> tuple[bytes, Report]:
     rows = np.load(job.calibration, allow_pickle=False) if job.calibration else None
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import quantize_tflite
 
-        data, report = quantize_tflite(source.read_bytes(), job.recipe, rows, job.others)
-    else:
-        from edgeops.packaging.convert.onnx_quantize import quantize_onnx
+        return quantize_tflite(data, job.recipe, rows, job.others)
+    from edgeops.packaging.convert.onnx_quantize import quantize_onnx
 
-        data, report = quantize_onnx(source.read_bytes(), job.recipe, rows)
-    target.write_bytes(data)
-    return report
+    return quantize_onnx(data, job.recipe, rows)
+
+
+def _rebuilt(data: bytes, job: Job) -> tuple[bytes, Report]:
+    making = Report.from_bytes(_bounded(Path(job.making or ""), MAX_REPORT_BYTES))
+    if job.kind is SourceKind.TFLITE:
+        from edgeops.packaging.convert.tflite_quantize import rebuild_tflite
+
+        return rebuild_tflite(data, job.recipe, making), making
+    from edgeops.packaging.convert.onnx_quantize import rebuild_onnx
+
+    return rebuild_onnx(data, job.recipe, making), making
+
+
+def _anatomy(data: bytes, kind: SourceKind) -> Anatomy:
+    if kind is SourceKind.TFLITE:
+        from edgeops.packaging.convert.tflite_anatomy import tflite_anatomy
+
+        return tflite_anatomy(data)
+    from edgeops.packaging.convert.onnx_anatomy import onnx_anatomy
+
+    return onnx_anatomy(data)
+
+
+def _bounded(path: Path, most_bytes: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(most_bytes + 1)
 
 
 def _limit_memory(memory_mib: int) -> None:

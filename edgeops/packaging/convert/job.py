@@ -6,7 +6,8 @@ anything else that comes from outside.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from device_agent.protocol.codec import decode, encode
@@ -16,6 +17,7 @@ from device_agent.protocol.ids import Digest
 from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel
 from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
 from edgeops.packaging.convert.source import SourceKind
+from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes.schema import MAX_RULES, Recipe
 
@@ -38,22 +40,37 @@ _KINDS: dict[str, type[EdgeopsError]] = {
 }
 
 
+class Task(StrEnum):
+    """What is to be done with a model."""
+
+    CONVERT = "convert"
+    """Make an artifact, and look whether all engines answer alike."""
+    REBUILD = "rebuild"
+    """Make it again, from the ranges and exclusions of its making."""
+    EXAMINE = "examine"
+    """Write its anatomy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One step to do in a child.
 
     Attributes:
+        task: what to do.
         source: path of the model.
         digest: of its bytes, so that what was checked is what is converted.
         kind: what it is. TensorFlow's kinds are converted to the recipe's format as floats,
             the others are quantized.
         target: path of the file to write.
-        recipe: what to make.
+        recipe: what to make; of a model to examine only its format counts.
         calibration: path of an ``.npy`` with calibration rows, or None.
         trust_code: let Keras load code.
         memory_mib: most memory that the child may allocate.
         others: engines in other environments that must answer as the own ones do.
+        making: path of the ``Report`` of the first making, to make it again.
     """
+
+    task: Task = Task.CONVERT
 
     source: str
     digest: Digest
@@ -64,6 +81,12 @@ class Job:
     trust_code: bool
     memory_mib: int
     others: tuple[Engine, ...] = ()
+    making: str | None = None
+
+    @property
+    def name(self) -> str:
+        """How errors name the step."""
+        return self.recipe.name if self.task is Task.CONVERT else f"{self.task} {self.source}"
 
     def to_bytes(self) -> bytes:
         """Return the JSON form.
@@ -72,6 +95,7 @@ class Job:
             InvalidInput: a path that cannot be, or is far too long.
         """
         document = {
+            "task": self.task.value,
             "source": self.source,
             "digest": self.digest,
             "kind": self.kind.value,
@@ -81,6 +105,7 @@ class Job:
             "trust_code": self.trust_code,
             "memory_mib": self.memory_mib,
             "others": [asdict(engine) for engine in self.others],
+            "making": self.making,
         }
         try:
             data = encode(document)
@@ -104,7 +129,9 @@ class Job:
         document = decode(data, max_bytes=MAX_JOB_BYTES)
         fields = Fields(document, "job")
         has_rows = fields.has("calibration")
+        has_making = fields.has("making")
         return cls(
+            task=Task(fields.text("task")),
             source=fields.text("source", max_length=MAX_PATH),
             digest=fields.digest("digest"),
             kind=SourceKind(fields.text("kind")),
@@ -114,6 +141,7 @@ class Job:
             trust_code=fields.boolean("trust_code"),
             memory_mib=fields.integer("memory_mib", minimum=1, maximum=MAX_MEMORY_MIB),
             others=fields.list_of("others", _engine, max_items=MAX_ENGINES),
+            making=fields.text("making", max_length=MAX_PATH) if has_making else None,
         )
 
 
@@ -126,11 +154,13 @@ class Report:
         notes: what a person should know, a line each.
         excluded: names of the operators that stay in floats although the recipe quantizes
             them: some runtime would have answered otherwise.
+        promise: what the recipe makes of this model.
     """
 
     ranges: dict[str, tuple[float, float]] | None = None
     notes: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
+    promise: Promise = field(default_factory=Promise)
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -141,6 +171,7 @@ class Report:
             "ranges": listed,
             "notes": [_short(note) for note in self.notes[:MAX_NOTES]],
             "excluded": list(self.excluded),
+            "promise": self.promise.to_document(),
         }
 
     def to_bytes(self) -> bytes:
@@ -171,7 +202,8 @@ class Report:
             ranges = dict(fields.list_of("ranges", _range, max_items=MAX_RANGES))
         notes = fields.texts("notes", max_items=MAX_NOTES, max_length=MAX_TEXT)
         excluded = fields.texts("excluded", max_items=MAX_RULES, max_length=MAX_NAME)
-        return cls(ranges=ranges, notes=notes, excluded=excluded)
+        promise = Promise.from_fields(fields.fields("promise"))
+        return cls(ranges=ranges, notes=notes, excluded=excluded, promise=promise)
 
 
 def failure_bytes(error: EdgeopsError) -> bytes:

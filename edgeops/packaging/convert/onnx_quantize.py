@@ -40,13 +40,11 @@ from device_agent.protocol.manifest import TensorSpec
 from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidInput, InvalidModel
 from edgeops.packaging.convert.calibration import FEW_ROWS
-from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.onnx_file import (
     MAX_IR_VERSION,
     OPSET,
-    WEIGHTED,
     canonical,
     check_float,
     flatten_biases,
@@ -57,9 +55,9 @@ from edgeops.packaging.convert.onnx_file import (
 )
 from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
-from edgeops.packaging.recipes.schema import CHANNEL, FLOAT32, INT16, Recipe
+from edgeops.packaging.effect import Promise
+from edgeops.packaging.recipes.schema import CHANNEL, FLOAT32, INT8, INT16, Recipe
 
-MIN_SHARE = 0.9
 COMPARED_ROWS = 64
 INPUT_DTYPES = {
     "tensor(float)": "float32",
@@ -88,8 +86,8 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
         InvalidModel: not valid, quantized already, with weights that are not finite, or
             without any operator that the recipe quantizes.
         InvalidInput: the rows do not fit the model.
-        ConversionFailed: the result is not what the recipe promises, or the runtime answers
-            something else with optimizations than without.
+        ConversionFailed: the runtime answers something else with optimizations than without,
+            whatever is left out.
     """
     model = parse(data)
     check_float(model)
@@ -111,8 +109,28 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
     ranges = calibrate(prepared, recipe, fitted)
     notes = _range_notes(ranges, len(rows))
     settled = quantize_checked(prepared, recipe, ranges, fitted[:COMPARED_ROWS], run_rows)
-    report = Report(ranges=ranges, notes=(*notes, *settled.notes), excluded=settled.excluded)
+    report = Report(
+        ranges=ranges,
+        notes=(*notes, *settled.notes),
+        excluded=settled.excluded,
+        promise=_promise(prepared, recipe, settled.excluded),
+    )
     return settled.data, report
+
+
+def rebuild_onnx(data: bytes, recipe: Recipe, making: Report) -> bytes:
+    """Make an artifact again, without rows: from the ranges and exclusions of its first making.
+
+    Raises:
+        InvalidModel: the float model is not valid.
+    """
+    if recipe.precision == FLOAT32:
+        return data
+    prepared = prepare(parse(data))
+    kept = {
+        node for node, name in prepared.quantized_by(recipe).items() if name not in making.excluded
+    }
+    return _quantize(prepared, recipe, making.ranges or {}, kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -244,8 +262,7 @@ def quantize_checked(
         answers: runs a file.
 
     Raises:
-        ConversionFailed: the effect is not what the recipe promises, or optimizations break
-            the answers whatever is left out.
+        ConversionFailed: optimizations break the answers whatever is left out.
     """
     expected = answers(prepared.model.SerializeToString(), rows, optimized=False)
     operators = prepared.quantized_by(recipe)
@@ -260,8 +277,6 @@ def quantize_checked(
         return difference(_on_engines(data, rows, answers), expected)
 
     settled = settle(recipe.name, list(nodes), make, differs)
-    kept = {node for node, name in operators.items() if name not in settled.excluded}
-    _check_effect(settled.data, prepared, recipe, kept)
     error = relative_error(answers(settled.data, rows, optimized=True), expected)
     said = f"answers differ from float by {sqnr_db(error):.1f} dB (SQNR, calibration rows)"
     return replace(settled, notes=(*settled.notes, said))
@@ -313,29 +328,17 @@ def _quantize(prepared: Prepared, recipe: Recipe, ranges: Ranges, nodes: Collect
     return canonical(writer.model.model)
 
 
-def _check_effect(made: bytes, prepared: Prepared, recipe: Recipe, kept: Collection[str]) -> None:
-    promised = quantized_weights(prepared.model, kept).total
-    made_model = onnx.load_from_string(made)
-    became = quantized_weights(made_model).int8
-    if became < MIN_SHARE * promised or not became:
-        raise ConversionFailed(
-            f"{recipe.name} promises int8 weights, but only {became} of {promised} became that",
-            next_step="another recipe, or the model in .tflite",
-        )
-    behind = {
-        node.output[0] for node in made_model.graph.node if node.op_type == "DequantizeLinear"
-    }
-    left = [
-        node.name
-        for node in made_model.graph.node
-        if node.name in kept and node.op_type in WEIGHTED and node.input[0] not in behind
+def _promise(prepared: Prepared, recipe: Recipe, excluded: Collection[str]) -> Promise:
+    kept = {node for node, name in prepared.quantized_by(recipe).items() if name not in excluded}
+    weighted = [
+        node
+        for node in prepared.model.graph.node
+        if node.name in kept and quantized_weights(prepared.model, (node.name,)).total
     ]
-    if left:
-        raise ConversionFailed(
-            f"{recipe.name} promises {recipe.precision} activations, but {len(left)} operators "
-            f"still take floats, {left[0]} first",
-            next_step="another recipe, or the model in .tflite",
-        )
+    return Promise(
+        weights={INT8: quantized_weights(prepared.model, kept).total},
+        activations={recipe.precision: len(weighted)},
+    )
 
 
 def run_rows(data: bytes, rows: list[NDArray[Any]], *, optimized: bool) -> NDArray[Any]:

@@ -80,8 +80,7 @@ def run_job(job: Job, limits: Limits) -> Report:
             process.wait()
         if code is None:
             raise ConversionFailed(
-                f"converting {job.source} to {job.recipe.name} took more than "
-                f"{limits.timeout_s:g} s",
+                f"converting {job.source} to {job.name} took more than {limits.timeout_s:g} s",
                 next_step="give it more time, or a smaller model",
             )
         return _read(code, out, err, job)
@@ -108,7 +107,7 @@ def _wait(process: subprocess.Popen[bytes], deadline_s: float) -> int | None:
 def _read(code: int, out: IO[bytes], err: IO[bytes], job: Job) -> Report:
     out.seek(0)
     data = out.read(MAX_REPORT_BYTES + 1)
-    what = f"the converter to {job.recipe.name}"
+    what = f"the converter to {job.name}"
     if code < 0:
         raise ConversionFailed(
             f"{what} was killed by {_signal_name(-code)}: {_last_line(err)}",

@@ -100,28 +100,46 @@ def _first_that_breaks(
 
 
 def difference(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> str | None:
+    """Say how an artifact's answers differ from its float model's or among engines, None if not.
+
+    Args:
+        answers: by engine, ``[n, ...]``.
+        expected: the float model's answers. The nearest engine must be within
+            ``MAX_FLOAT_ERROR`` of them.
+    """
+    best, error = _nearest(answers, expected)
+    if np.isfinite(answers[best]).all() and error > MAX_FLOAT_ERROR:
+        return f"answers are {sqnr_db(error):.1f} dB from the float model's (SQNR)"
+    return disagreement(answers, expected)
+
+
+def disagreement(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> str | None:
     """Say how engines differ on one artifact, None if they agree.
+
+    They agree if each is within ``MAX_RUNTIME_ERROR`` of the one nearest to the float model, or
+    at most ``WORSE`` times as far from the float model.
 
     Args:
         answers: by engine, ``[n, ...]``.
         expected: the float model's answers.
-
-    They agree if the one nearest to the float model is within ``MAX_FLOAT_ERROR`` of it, and each
-    other is within ``MAX_RUNTIME_ERROR`` of that one, or at most ``WORSE`` times as far from the
-    float model.
     """
-    errors = {engine: relative_error(given, expected) for engine, given in answers.items()}
-    best = min(errors, key=lambda engine: errors[engine])
-    if np.isfinite(answers[best]).all() and errors[best] > MAX_FLOAT_ERROR:
-        return f"answers are {sqnr_db(errors[best]):.1f} dB from the float model's (SQNR)"
-    for engine, error in errors.items():
-        if not np.isfinite(answers[engine]).all():
+    best, least = _nearest(answers, expected)
+    for engine, given in answers.items():
+        if not np.isfinite(given).all():
             return f"{engine} answers NaN or infinity"
-        if error <= WORSE * errors[best]:
+        error = relative_error(given, expected)
+        if error <= WORSE * least:
             continue
-        if relative_error(answers[engine], answers[best]) > MAX_RUNTIME_ERROR:
+        if relative_error(given, answers[best]) > MAX_RUNTIME_ERROR:
             return (
                 f"{engine} answers something else ({sqnr_db(error):.1f} dB from float) than "
-                f"{best} ({sqnr_db(errors[best]):.1f} dB)"
+                f"{best} ({sqnr_db(least):.1f} dB)"
             )
     return None
+
+
+def _nearest(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> tuple[str, float]:
+    """Return the engine whose answers are nearest to those of the float model, and their error."""
+    errors = {engine: relative_error(given, expected) for engine, given in answers.items()}
+    best = min(errors, key=lambda engine: errors[engine])
+    return best, errors[best]

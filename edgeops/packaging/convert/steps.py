@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeops.domain.errors import InvalidInput
+from device_agent.protocol.ids import digest_of
+from edgeops.domain.errors import InvalidInput, StoreFailed
+from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert import tools
 from edgeops.packaging.convert.cache import Kept, cached
 from edgeops.packaging.convert.calibration import calibration_rows, rows_digest
-from edgeops.packaging.convert.job import Job, Report
+from edgeops.packaging.convert.job import Job, Report, Task
 from edgeops.packaging.convert.process import Limits, run_job
 from edgeops.packaging.convert.ranges import Ranges
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
+from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
 
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""
 
 DEFAULT_LIMITS = Limits()
@@ -45,7 +49,9 @@ class Converted:
         recipe: how it was made.
         excluded: operators that stayed in floats all the same: some engine would have answered
             otherwise.
-        ranges: of activations by tensor name, or None for floats; lineage keeps them.
+        ranges: of activations by tensor name, or None for floats: with them it can be made
+            again without rows.
+        promise: what the recipe makes of this model.
         tools: versions of the packages that took part, by name.
         notes: what a person should know, a line each.
     """
@@ -54,6 +60,7 @@ class Converted:
     recipe: Recipe
     excluded: tuple[str, ...]
     ranges: Ranges | None
+    promise: Promise
     tools: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -112,9 +119,98 @@ def convert(
         recipe=recipe,
         excluded=kept.report.excluded,
         ranges=kept.report.ranges,
+        promise=kept.report.promise,
         tools={**used, **versions},
         notes=(*notes, *kept.report.notes),
     )
+
+
+def rebuild(
+    float_data: bytes, recipe: Recipe, making: Report, cache: Path, limits: Limits = DEFAULT_LIMITS
+) -> bytes:
+    """Make an artifact again, from its float model and the ranges of its first making.
+
+    Args:
+        float_data: in the recipe's format.
+        recipe: as it was then.
+        making: ranges and exclusions of then.
+        cache: a folder for files in between.
+        limits: time and memory.
+
+    Raises:
+        EdgeopsError: as ``convert``.
+    """
+    with _as_file(float_data, recipe.format, cache) as source:
+        said = source.path.with_name("making.json")
+        said.write_bytes(making.to_bytes())
+        target = source.path.with_name(f"again.{recipe.format}")
+        job = Job(
+            task=Task.REBUILD,
+            source=str(source.path),
+            digest=source.digest,
+            kind=source.kind,
+            target=str(target),
+            recipe=recipe,
+            calibration=None,
+            trust_code=False,
+            memory_mib=limits.memory_mib,
+            making=str(said),
+        )
+        run_job(job, limits)
+        return target.read_bytes()
+
+
+def examine(data: bytes, form: str, cache: Path, limits: Limits = DEFAULT_LIMITS) -> Anatomy:
+    """Return the anatomy of an artifact, read in a child.
+
+    Args:
+        data: the file.
+        form: its format.
+        cache: folder in which anatomies are kept.
+        limits: time and memory.
+
+    Raises:
+        InvalidModel: damaged.
+        ConverterMissing: what reads the format is not installed.
+    """
+    versions = tools.versions(tools.CHECKING[form], f"examining .{form} files")
+    key = {
+        "converter": CONVERTER_VERSION,
+        "examined": digest_of(data),
+        "tools": versions,
+    }
+
+    def make(target: Path) -> Report:
+        with _as_file(data, form, cache) as source:
+            return run_job(
+                Job(
+                    task=Task.EXAMINE,
+                    source=str(source.path),
+                    digest=source.digest,
+                    kind=source.kind,
+                    target=str(target.absolute()),
+                    recipe=RECIPES[f"{form}-float32"],
+                    calibration=None,
+                    trust_code=False,
+                    memory_mib=limits.memory_mib,
+                ),
+                limits,
+            )
+
+    return Anatomy.from_bytes(cached(cache, key, "anatomy.json", make).path.read_bytes())
+
+
+@contextmanager
+def _as_file(data: bytes, form: str, cache: Path) -> Iterator[Source]:
+    """Lay a model into a folder of its own."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".model-", dir=cache) as folder:
+            path = Path(folder).absolute() / f"model.{form}"
+            path.write_bytes(data)
+            yield Source(path=path, kind=SourceKind(form), digest=digest_of(data))
+    except OSError as error:
+        raise StoreFailed(f"{cache}: {error.strerror or error}") from error
 
 
 def _check_way(source: Source, recipe: Recipe) -> None:

@@ -171,24 +171,30 @@ class Recipe:
             InvalidInput: unknown or missing fields, wrong types, a combination that cannot be.
         """
         try:
-            fields = Fields(document, "recipe")
-            _check_known(fields, _FIELDS, "recipe")
-            fields.check_schema()
-            rules = fields.has("rules")
-            return cls(
-                name=fields.text("name"),
-                format=fields.text("format"),
-                precision=fields.text("precision"),
-                calibration=fields.text("calibration") if fields.has("calibration") else None,
-                percentile=fields.number("percentile") if fields.has("percentile") else None,
-                operators=fields.texts("operators", max_items=MAX_OPERATORS),
-                granularity=fields.text("granularity") if fields.has("granularity") else None,
-                rules=(
-                    fields.list_of("rules", Rule.from_fields, max_items=MAX_RULES) if rules else ()
-                ),
-            )
+            return cls.from_fields(Fields(document, "recipe"))
         except ProtocolError as error:
             raise InvalidInput(str(error), next_step=error.next_step) from error
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Recipe:
+        """Read the JSON form as a part of another document.
+
+        Raises:
+            ProtocolError: wrong types; InvalidInput: as ``from_document``.
+        """
+        _check_known(fields, _FIELDS, "recipe")
+        fields.check_schema()
+        rules = fields.has("rules")
+        return cls(
+            name=fields.text("name"),
+            format=fields.text("format"),
+            precision=fields.text("precision"),
+            calibration=fields.text("calibration") if fields.has("calibration") else None,
+            percentile=fields.number("percentile") if fields.has("percentile") else None,
+            operators=fields.texts("operators", max_items=MAX_OPERATORS),
+            granularity=fields.text("granularity") if fields.has("granularity") else None,
+            rules=fields.list_of("rules", Rule.from_fields, max_items=MAX_RULES) if rules else (),
+        )
 
 
 def _check_choice(what: str, value: str | None, choices: Collection[str]) -> None:

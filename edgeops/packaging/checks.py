@@ -1,0 +1,102 @@
+"""The checks of the gates that look at artifacts, each ready to be made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from device_agent.processing.golden import GOLDEN_GATE
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Budget
+from edgeops.domain.errors import GateFailed
+from edgeops.packaging.anatomy import Anatomy
+from edgeops.packaging.effect import EFFECT_GATE, Promise, check_effect
+from edgeops.packaging.evaluate import Evaluation
+from edgeops.packaging.evidence import QUALITY_GATE
+from edgeops.packaging.gates import FIT_GATE, Check
+from edgeops.packaging.golden_rows import LabelledRows
+from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.runtime_gate import check_runtimes
+from edgeops.packaging.variants import PlannedVariant
+
+
+def check_measured(files: Mapping[str, ModelFile], evaluation: LabelledRows | None) -> str | None:
+    """Refuse a converted model of which nothing shows what it lost.
+
+    Raises:
+        GateFailed: it is lossy, and there are no evaluation rows.
+    """
+    lossy = [file for file in files.values() if file.float_data is not None]
+    if evaluation is None and lossy:
+        raise GateFailed(
+            f"gate {QUALITY_GATE!r}: nothing shows what {lossy[0].name} lost by {lossy[0].recipe}",
+            next_step="give held-out labelled rows with --evaluation, or waive 'quality': say why",
+        )
+    return None
+
+
+def effect_checks(
+    files: Mapping[str, ModelFile], anatomies: Mapping[str, Anatomy]
+) -> Iterator[Check]:
+    """Yield a check for each converted artifact: did the recipe do what it promises?"""
+    for form, file in files.items():
+        if file.made is not None:
+            yield partial(_check_effect, file, file.made.promise, anatomies.get(form))
+
+
+def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> str:
+    if found is None:
+        raise GateFailed(f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made")
+    return check_effect(promise, found, name=file.name, recipe=file.recipe)
+
+
+def runtime_checks(
+    files: Mapping[str, ModelFile],
+    evaluations: Mapping[str, Evaluation],
+    rows: LabelledRows | None,
+) -> Iterator[Check]:
+    """Yield a check for each artifact: do all its runtimes answer alike?"""
+    for form, file in files.items():
+        found = {each: e for each, e in evaluations.items() if FORMAT_OF_RUNTIME[each] == form}
+        yield partial(check_runtimes, file, found, rows)
+
+
+def golden_checks(evaluations: Mapping[str, Evaluation], min_accuracy: float) -> Iterator[Check]:
+    """Yield a check of all golden rows, and of the kept ones alone: a device sees only those."""
+    for runtime, found in evaluations.items():
+        for share, what in (
+            (found.accuracy, f"{found.rows} rows"),
+            (found.golden_accuracy, "the rows kept for devices"),
+        ):
+            if share is not None:
+                yield partial(_check_golden, share, what, runtime, min_accuracy)
+
+
+def _check_golden(share: float, what: str, runtime: str, min_accuracy: float) -> str:
+    said = f"{share:.4f} of {what} right on {runtime}, {min_accuracy:g} is asked"
+    if share < min_accuracy:
+        raise GateFailed(
+            f"gate {GOLDEN_GATE!r}: {said}",
+            next_step=f"package a better model, or waive {GOLDEN_GATE!r} and say why",
+        )
+    return said
+
+
+def memory_checks(
+    planned: Sequence[PlannedVariant],
+    budgets: Sequence[Budget],
+    evaluations: Mapping[str, Evaluation],
+) -> Iterator[Check]:
+    """Yield a check of each variant's memory; latency is for the device to judge."""
+    for each, budget in zip(planned, budgets, strict=True):
+        if budget.memory_mib is not None:
+            used_mib = evaluations[each.runtime].memory_mib
+            yield partial(_check_memory, each, used_mib, budget.memory_mib)
+
+
+def _check_memory(planned: PlannedVariant, used_mib: float, allowed_mib: float) -> None:
+    if used_mib > allowed_mib:
+        raise GateFailed(
+            f"gate {FIT_GATE!r}: {used_mib:.1f} MiB on {planned.runtime}, {allowed_mib:g} MiB "
+            f"allowed for {', '.join(profile.id for profile in planned.profiles)}",
+            next_step="make the model smaller, leave the profile out, or set a budget",
+        )

@@ -1,0 +1,81 @@
+"""Provenance: the files of a package that tell how it was made, and nothing that devices fetch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from device_agent.protocol.ids import digest_of
+from edgeops.domain.errors import InvalidModel
+from edgeops.packaging.anatomy import Anatomy
+from edgeops.packaging.convert.errors import ConverterMissing
+from edgeops.packaging.convert.job import Report
+from edgeops.packaging.convert.steps import examine
+from edgeops.packaging.gates import Verdict
+from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.record import BUILD_RECORD, ArtifactRecord, BuildRecord
+
+
+def examine_files(
+    files: Mapping[str, ModelFile], cache: Path | None, progress: Callable[[str], None]
+) -> dict[str, Anatomy]:
+    """Return the anatomies of artifacts by format, those that something here can read.
+
+    What a runtime takes and ONNX's checker does not is packaged all the same, and that is said.
+    """
+    if cache is None:
+        with tempfile.TemporaryDirectory(prefix="edgeops-examine-") as folder:
+            return examine_files(files, Path(folder), progress)
+    found: dict[str, Anatomy] = {}
+    for form, file in files.items():
+        try:
+            found[form] = examine(file.data, form, cache)
+        except (ConverterMissing, InvalidModel) as error:
+            progress(f"note: {file.name} is not looked into: {error}")
+            continue
+        if file.made is None and (dtype := found[form].quantized):
+            progress(f"note: {file.name} is quantized already: it has {dtype} weights")
+    return found
+
+
+def float_name(form: str) -> str:
+    """Return the name that a float model has in a package."""
+    return f"float.{form}"
+
+
+def provenance_of(
+    files: Mapping[str, ModelFile],
+    anatomies: Mapping[str, Anatomy],
+    verdicts: Sequence[Verdict],
+) -> dict[str, bytes]:
+    """Return the build record and the float models, by name."""
+    record = BuildRecord(
+        artifacts=tuple(_recorded(file, anatomies.get(form)) for form, file in files.items()),
+        verdicts=tuple(verdicts),
+    )
+    floats = {
+        float_name(form): file.float_data
+        for form, file in files.items()
+        if file.float_data is not None
+    }
+    return {BUILD_RECORD: record.to_bytes(), **floats}
+
+
+def _recorded(file: ModelFile, anatomy: Anatomy | None) -> ArtifactRecord:
+    made = file.made
+    return ArtifactRecord(
+        artifact=digest_of(file.data),
+        format=file.format,
+        source=file.source or digest_of(file.data),
+        recipe=None if made is None else made.recipe,
+        making=None
+        if made is None
+        else Report(
+            ranges=made.ranges, notes=made.notes, excluded=made.excluded, promise=made.promise
+        ),
+        float_model=None if file.float_data is None else digest_of(file.float_data),
+        calibration=file.calibration,
+        tools={} if made is None else made.tools,
+        anatomy=anatomy,
+    )

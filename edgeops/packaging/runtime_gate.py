@@ -1,0 +1,99 @@
+"""The runtime gate: every runtime that the profiles name answers alike, optimized or not.
+
+Files run without an error and answer at chance level: on an older runtime, or by an optimization
+that mishandles what a quantizer wrote. So every artifact is run on all of them, on the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agent.protocol.ids import digest_of
+from device_agent.protocol.manifest import TensorSpec
+from edgeops.domain.errors import GateFailed, InvalidModel
+from edgeops.packaging.convert.repair import disagreement
+from edgeops.packaging.engines import Engine
+from edgeops.packaging.evaluate import Evaluation, answers
+from edgeops.packaging.gates import RUNTIME_GATE
+from edgeops.packaging.golden_rows import LabelledRows, spread
+from edgeops.packaging.model_file import ModelFile, on_trial
+
+COMPARED_ROWS = 64
+_SEED = 0
+
+
+def check_runtimes(
+    file: ModelFile, found: Mapping[str, Evaluation], rows: LabelledRows | None
+) -> str:
+    """Run an artifact on every runtime, with optimizations and without; return what was found.
+
+    Args:
+        file: the artifact.
+        found: what is known of it, by runtime of its format.
+        rows: inputs as the application gives them; None takes random ones.
+
+    Raises:
+        GateFailed: one of them answers something else; the message says which.
+        InvalidGolden: the rows do not fit the model.
+    """
+    first = next(iter(found.values()))
+    compared = _random(first.inputs[0]) if rows is None else _part(rows)
+    engines = [
+        replace(each.engine, optimized=is_on) for each in found.values() for is_on in (False, True)
+    ]
+    given = {engine.name: _answers(file, engine, first, compared) for engine in engines}
+    plain = engines[0]
+    if file.float_data is None:
+        expected = given[plain.name]
+    else:
+        expected = _answers(file, plain, first, compared, file.float_data, scores=None)
+    why = disagreement(given, expected)
+    if why is not None:
+        raise GateFailed(
+            f"gate {RUNTIME_GATE!r}: {file.name} by {file.recipe}: {why}",
+            next_step="give the float model and a recipe: what a runtime misreads is then left in "
+            "floats; or leave out that runtime's profiles",
+        )
+    which = "random rows" if rows is None else "rows"
+    return f".{file.format}: {', '.join(given)} answer alike on {len(compared.x)} {which}"
+
+
+def _answers(
+    file: ModelFile,
+    engine: Engine,
+    like: Evaluation,
+    rows: LabelledRows,
+    data: bytes | None = None,
+    *,
+    scores: str | None = "",
+) -> NDArray[Any]:
+    """Return the scores as floats around zero ``[n, ...]``; NaN if the engine has no answer."""
+    with on_trial(file, engine, data) as trial:
+        try:
+            said = answers(
+                trial, rows, like=like.outputs, scores=like.scores if scores == "" else scores
+            )
+        except InvalidModel:
+            return np.full((len(rows.x), 1), np.nan)
+    values = said.reshape(len(said), -1).astype(np.float64)
+    # Scores in 8 bits lie around their zero point: without it errors would seem small.
+    return values - values.min() if said.dtype.kind in "iu" else values
+
+
+def _part(rows: LabelledRows) -> LabelledRows:
+    return replace(rows.at(spread(len(rows.x), COMPARED_ROWS)), y=None)
+
+
+def _random(spec: TensorSpec) -> LabelledRows:
+    """Return random rows for a model of which nobody gave any."""
+    chance = np.random.default_rng(_SEED)
+    shape = (COMPARED_ROWS, *(max(1, size) for size in spec.shape[1:]))
+    x = chance.random(shape).astype(spec.dtype if spec.dtype.startswith("float") else np.float32)
+    if not spec.dtype.startswith("float"):
+        x = np.round(x * 100).astype(spec.dtype)
+    return LabelledRows(x=x, y=None, digest=digest_of(x.tobytes()), name="random rows")
