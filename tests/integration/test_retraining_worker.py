@@ -13,6 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from skl2onnx import to_onnx
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
 
 from device_agent.protocol.ids import DeviceId, ModelName, digest_of
 from device_agent.protocol.samples import Sample
@@ -128,9 +132,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         transport.stop()
 
 
-def publish(scene: Scene, number: int, **more: Any) -> None:
-    model, held = scene.folder / "v1.onnx", scene.folder / "held.npz"
-    write_onnx(train_first(SPLIT), model)
+def publish(scene: Scene, number: int, model: Path, **more: Any) -> None:
+    held = scene.folder / "held.npz"
     held.write_bytes(npz(SPLIT.stream_x[HELD], SPLIT.stream_y[HELD]))
     request = PackageRequest(
         models=(model,),
@@ -148,7 +151,9 @@ def publish(scene: Scene, number: int, **more: Any) -> None:
 def prepare(scene: Scene) -> None:
     """A champion, its data sets, and a device whose samples are mirrored."""
     held = scene.folder / "held.npz"
-    publish(scene, 1)
+    model = scene.folder / "v1.onnx"
+    write_onnx(train_first(SPLIT), model)
+    publish(scene, 1, model)
     scene.client.add_data("train", npz(SPLIT.train_x, SPLIT.train_y))
     scene.client.add_data("held", held.read_bytes())
     scene.client.set_retrain_policy(
@@ -223,9 +228,13 @@ def test_a_recipe_of_somebodys_own_makes_the_next_version_too(scene: Scene) -> N
     mine = replace(RECIPES["onnx-int8"], name="mine", calibration="mse")
     rows = scene.folder / "calibration.npz"
     np.savez(rows, x=SPLIT.train_x[:200])
-    publish(
-        scene, 2, recipes=(mine,), calibration=rows, cache=scene.folder / "cache", max_drop=0.05
-    )
+    network = make_pipeline(MinMaxScaler(), MLPClassifier(32, random_state=0, tol=1e-3))
+    network.fit(SPLIT.train_x, SPLIT.train_y)
+    made = to_onnx(network, SPLIT.train_x[:1], options={"zipmap": False}, target_opset=17)
+    model = scene.folder / "v2.onnx"
+    model.write_bytes(made.SerializeToString())
+    cache = scene.folder / "cache"
+    publish(scene, 2, model, recipes=(mine,), calibration=rows, cache=cache, max_drop=0.05)
     put_alarm(scene, "a2", 2)
     ended = scene.work(BETTER, scene.client.request_retraining("digits", "a2"))
     assert (ended["state"], ended["parent"]) == ("published", 2), ended["why"]
