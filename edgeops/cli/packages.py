@@ -34,9 +34,16 @@ SHOWN_CHANNELS = 4
     "--recipe",
     "recipes",
     multiple=True,
-    help="A precision (int8), a recipe's name or a .json file; may be repeated, once for each "
-    "format.  "
+    help="A precision (int8), a recipe's name or a .json file, once for each format; or auto, "
+    "which searches one.  "
     "[default: as they are; float32 for Keras]",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["size", "latency", "accuracy"]),
+    default="size",
+    show_default=True,
+    help="What --recipe auto searches for.",
 )
 @click.option(
     "--calibration",
@@ -75,7 +82,11 @@ SHOWN_CHANNELS = 4
     help="Share of the rows answered as the float model does.",
 )
 @click.option(
-    "--waive", "waived", multiple=True, metavar="GATE", help="Waive: golden, quality, fidelity."
+    "--waive",
+    "waived",
+    multiple=True,
+    metavar="GATE",
+    help="Waive: golden, quality, fidelity, effect, runtime, fit.",
 )
 @click.option("--reason", "reasons", multiple=True, help="Why it is waived; one for each --waive.")
 @click.option("--labels", help="Class names, joined by commas.")
@@ -127,6 +138,7 @@ def package(
         calibration=given["calibration"],
         preprocessing=preprocessing,
         recipes=given["recipes"],
+        objective=given["objective"],
         trust_code=given["trust_code"],
         cache=settings.home / "cache",
         max_drop=given["max_drop"],

@@ -40,7 +40,7 @@ def effect_checks(
     """Yield a check for each converted artifact: did the recipe do what it promises?"""
     for form, file in files.items():
         if file.made is not None:
-            yield partial(_check_effect, file, file.made.promise, anatomies.get(form))
+            yield partial(_check_effect, file, file.made.making.promise, anatomies.get(form))
 
 
 def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> str:

@@ -55,8 +55,8 @@ class ModelFile:
         said: dict[str, str] = {"source": self.source or digest_of(self.data)}
         if self.made is not None:
             said["recipe"] = self.recipe
-            if self.made.excluded:
-                said["excluded"] = ", ".join(self.made.excluded)[:MAX_LINEAGE]
+            if self.made.making.excluded:
+                said["excluded"] = ", ".join(self.made.making.excluded)[:MAX_LINEAGE]
             said["converter"] = ", ".join(f"{k} {v}" for k, v in sorted(self.made.tools.items()))
         if self.calibration is not None:
             said["calibration"] = self.calibration

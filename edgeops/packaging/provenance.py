@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from device_agent.protocol.ids import digest_of
@@ -69,13 +70,15 @@ def _recorded(file: ModelFile, anatomy: Anatomy | None) -> ArtifactRecord:
         format=file.format,
         source=file.source or digest_of(file.data),
         recipe=None if made is None else made.recipe,
-        making=None
-        if made is None
-        else Report(
-            ranges=made.ranges, notes=made.notes, excluded=made.excluded, promise=made.promise
-        ),
+        making=None if made is None else _repeatable(made.making),
         float_model=None if file.float_data is None else digest_of(file.float_data),
         calibration=file.calibration,
         tools={} if made is None else made.tools,
         anatomy=anatomy,
     )
+
+
+def _repeatable(making: Report) -> Report:
+    """Leave out what a clock told: the same request shall give the same record."""
+    trials = tuple(replace(each, latency_ms=None) for each in making.trials)
+    return replace(making, trials=trials)

@@ -23,6 +23,7 @@ from edgeops.packaging.gates import GATES
 from edgeops.packaging.quality import FidelityBars
 from edgeops.packaging.recipes import Recipe
 from edgeops.packaging.record import BUILD_KEY
+from edgeops.packaging.trials import SIZE
 
 MIN_ACCURACY = 0.8
 RESERVED_LINEAGE = (
@@ -49,7 +50,9 @@ class PackageRequest:
         preprocessing: what evaluation and device do to each row first, or None. Golden,
             evaluation and calibration rows are then as the application gives them.
         recipes: how artifacts are made: a precision (``int8``) for every format, or recipes or
-            their names or files, one for each format; empty packages files as they are.
+            their names or files, one for each format; ``auto`` searches one; empty packages
+            files as they are.
+        objective: what ``auto`` searches for: ``size``, ``latency`` or ``accuracy``.
         trust_code: take models that hold code (Lambda layers, custom objects).
         cache: folder of conversions, needed with recipes and for Keras models.
         max_drop: accuracy that may be lost against the float model: the upper end of the
@@ -78,6 +81,7 @@ class PackageRequest:
     calibration: Path | None = None
     preprocessing: Preprocessing | None = None
     recipes: tuple[Recipe | str, ...] = ()
+    objective: str = SIZE
     trust_code: bool = False
     cache: Path | None = None
     max_drop: float = MAX_DROP

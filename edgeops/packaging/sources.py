@@ -26,8 +26,18 @@ from edgeops.packaging.golden_rows import LabelledRows
 from edgeops.packaging.model_file import ModelFile
 from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
 from edgeops.packaging.request import PackageRequest
+from edgeops.packaging.trials import Search, pareto_front
 
 FLOAT = "float32"
+AUTO = "auto"
+"""Stands for the recipe that a search finds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auto:
+    """A recipe for a format that is still to be found."""
+
+    format: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,9 +53,10 @@ class Workshop:
     cache: Path | None
     trust_code: bool
     progress: Callable[[str], None]
+    search: Search
 
-    def make(self, source: Source, recipe: Recipe) -> Converted:
-        """Make an artifact from a source.
+    def make(self, source: Source, recipe: Recipe, search: Search | None = None) -> Converted:
+        """Make an artifact from a source, by a recipe or by one that is searched for.
 
         Raises:
             EdgeopsError: as ``convert``.
@@ -62,6 +73,7 @@ class Workshop:
             engines=[
                 each for each in self.engines if FORMAT_OF_RUNTIME[each.runtime] == recipe.format
             ],
+            search=search,
         )
 
     def _prepared(self) -> NDArray[Any] | None:
@@ -103,6 +115,12 @@ def read_models(
         cache=request.cache,
         trust_code=request.trust_code,
         progress=progress,
+        search=Search(
+            objective=request.objective,
+            min_sqnr_db=request.fidelity.min_sqnr_db,
+            min_agreement=request.fidelity.min_agreement,
+            max_drop=request.max_drop,
+        ),
     )
     files: dict[str, ModelFile] = {}
     for path in request.models:
@@ -176,7 +194,7 @@ def _recipe_named(name: Recipe | str) -> Recipe | str:
     return RECIPES.get(name, name)
 
 
-def _recipe_for(form: str, recipes: Sequence[Recipe | str]) -> Recipe | None:
+def _recipe_for(form: str, recipes: Sequence[Recipe | str]) -> Recipe | Auto | None:
     """Return the recipe for a format: the one that is for it, else the precision alone."""
     exact = [each for each in recipes if isinstance(each, Recipe) and each.format == form]
     short = [each for each in recipes if isinstance(each, str)]
@@ -185,7 +203,9 @@ def _recipe_for(form: str, recipes: Sequence[Recipe | str]) -> Recipe | None:
         raise InvalidInput(
             f"{' and '.join(names)} are both for .{form}", next_step="give one of them"
         )
-    return exact[0] if exact else parse_recipe(short[0], form) if short else None
+    if exact or not short:
+        return exact[0] if exact else None
+    return Auto(format=form) if short[0] == AUTO else parse_recipe(short[0], form)
 
 
 def _as_is(source: Source) -> ModelFile:
@@ -197,8 +217,13 @@ def _as_is(source: Source) -> ModelFile:
     )
 
 
-def _made(source: Source, recipe: Recipe, workshop: Workshop) -> ModelFile:
-    made = workshop.make(source, recipe)
+def _made(source: Source, wanted: Recipe | Auto, workshop: Workshop) -> ModelFile:
+    if isinstance(wanted, Auto):
+        made = workshop.make(source, RECIPES[f"{wanted.format}-{FLOAT}"], workshop.search)
+        _tell_of_search(made, workshop)
+    else:
+        made = workshop.make(source, wanted)
+    recipe = made.recipe
     for note in made.notes:
         workshop.progress(f"note: {recipe.name}: {note}")
     float_data = None
@@ -213,7 +238,20 @@ def _made(source: Source, recipe: Recipe, workshop: Workshop) -> ModelFile:
         float_data=float_data,
         calibration=(
             workshop.calibration.digest
-            if recipe.needs_calibration and workshop.calibration is not None
+            if (recipe.needs_calibration or made.making.trials) and workshop.calibration is not None
             else None
         ),
     )
+
+
+def _tell_of_search(made: Converted, workshop: Workshop) -> None:
+    """Say what was chosen, among what, and why the search ended."""
+    making = made.making
+    workshop.progress(f"search ended: {making.stopped}; chosen: {made.recipe.name}")
+    for each in pareto_front([each for each in making.trials if each.size_bytes]):
+        chosen = " <- chosen" if each.recipe == made.recipe else ""
+        refused = f" ({each.why_not})" if each.why_not else ""
+        workshop.progress(
+            f"front: {each.recipe.name}: {each.size_bytes} bytes, {each.sqnr_db:.1f} dB, "
+            f"same answer on {each.agreement:.3f}{refused}{chosen}"
+        )

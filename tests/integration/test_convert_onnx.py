@@ -82,7 +82,7 @@ def test_a_quantized_model_is_smaller_and_as_good(door: Door, digits: Path, reci
     assert accuracy(made.path) >= accuracy(digits) - MAX_DROP
     before, after = load(digits), load(made.path)
     assert (after.inputs, after.outputs) == (before.inputs, before.outputs)
-    assert made.ranges
+    assert made.making.ranges
     assert made.tools["onnxruntime"]
 
 
@@ -92,13 +92,13 @@ def test_the_same_inputs_give_the_same_bytes(
 ) -> None:
     again = Door(tmp_path)(digits, recipe)
     assert again.path.read_bytes() == door(digits, recipe).path.read_bytes()
-    assert again.ranges == door(digits, recipe).ranges
+    assert again.making.ranges == door(digits, recipe).making.ranges
 
 
 def test_float32_is_the_file_as_it_was(door: Door, digits: Path) -> None:
     made = door(digits, "onnx-float32", None)
     assert made.path.read_bytes() == digits.read_bytes()
-    assert made.ranges is None
+    assert made.making.ranges is None
 
 
 @pytest.mark.parametrize("recipe", INT8)

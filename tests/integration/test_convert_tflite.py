@@ -44,15 +44,15 @@ def test_int8_is_int8_inside(door: Door) -> None:
     found = contents(unpack(made.path.read_bytes()))
     assert found.share("int8") == 1.0
     assert found.activations == {"int8": 3}
-    assert made.ranges is not None
-    assert made.ranges["serving_default_x:0"] == (0.0, 16.0)
-    assert not any("MatMul" in name and name.endswith("MatMul") for name in made.ranges)
+    assert made.making.ranges is not None
+    assert made.making.ranges["serving_default_x:0"] == (0.0, 16.0)
+    assert not any("MatMul" in name and name.endswith("MatMul") for name in made.making.ranges)
 
 
 def test_float32_is_the_file_as_it_was(door: Door) -> None:
     made = door(DIGITS, "tflite-float32", None)
     assert made.path.read_bytes() == DIGITS.read_bytes()
-    assert made.ranges is None
+    assert made.making.ranges is None
     assert "ai-edge-quantizer" not in made.tools
 
 
@@ -60,7 +60,7 @@ def test_float32_is_the_file_as_it_was(door: Door) -> None:
 def test_the_same_inputs_give_the_same_bytes(door: Door, recipe: str, tmp_path: Path) -> None:
     again = Door(tmp_path)(DIGITS, recipe)
     assert again.path.read_bytes() == door(DIGITS, recipe).path.read_bytes()
-    assert again.ranges == door(DIGITS, recipe).ranges
+    assert again.making.ranges == door(DIGITS, recipe).making.ranges
 
 
 def test_a_conversion_is_made_once_and_a_damaged_one_anew(tmp_path: Path) -> None:

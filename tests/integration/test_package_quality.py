@@ -12,7 +12,7 @@ from device_agent.protocol.reference import ReferenceProfile
 from edgeops.domain.errors import GateFailed, InvalidGolden
 from edgeops.packaging.build import build_package
 from edgeops.packaging.convert import Converted
-from edgeops.packaging.effect import Promise
+from edgeops.packaging.convert.job import Report
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.gates import Gates
 from edgeops.packaging.layout import read_layout, write_layout
@@ -63,9 +63,7 @@ def quality_of(artifact: int, float_model: int, rows: int) -> tuple[ModelFile, Q
         made=Converted(
             path=tflite_path(artifact),
             recipe=RECIPES["tflite-int8"],
-            excluded=(),
-            ranges=None,
-            promise=Promise(),
+            making=Report(),
             tools={},
             notes=(),
         ),

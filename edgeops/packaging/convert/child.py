@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_agent.runtimes.refusals import one_line
 from device_agent.runtimes.sandbox import enter_sandbox
-from edgeops.domain.errors import EdgeopsError, InvalidModel
+from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel
 from edgeops.packaging.anatomy import Anatomy
+from edgeops.packaging.convert.bench import Bench
 from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.job import (
     MAX_JOB_BYTES,
     MAX_REPORT_BYTES,
+    PROGRESS,
     Job,
     Report,
     Task,
@@ -60,13 +66,17 @@ def _convert(job: Job) -> Report:
     if job.task is Task.EXAMINE:
         target.write_bytes(_anatomy(data, job.kind).to_bytes())
         return Report()
-    made, report = _rebuilt(data, job) if job.task is Task.REBUILD else _quantized(data, job)
+    made, report = _DO[job.task](data, job)
     target.write_bytes(made)
     return report
 
 
+def _rows(job: Job) -> NDArray[Any] | None:
+    return np.load(job.calibration, allow_pickle=False) if job.calibration else None
+
+
 def _quantized(data: bytes, job: Job) -> tuple[bytes, Report]:
-    rows = np.load(job.calibration, allow_pickle=False) if job.calibration else None
+    rows = _rows(job)
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import quantize_tflite
 
@@ -85,6 +95,37 @@ def _rebuilt(data: bytes, job: Job) -> tuple[bytes, Report]:
     from edgeops.packaging.convert.onnx_quantize import rebuild_onnx
 
     return rebuild_onnx(data, job.recipe, making), making
+
+
+def _searched(data: bytes, job: Job) -> tuple[bytes, Report]:
+    from edgeops.packaging.convert.search import search
+
+    rows = _rows(job)
+    if rows is None or job.search is None:
+        raise InvalidInput("a search needs calibration rows, none are given")
+    bench: Bench
+    if job.kind is SourceKind.TFLITE:
+        from edgeops.packaging.convert.tflite_quantize import TfliteBench
+
+        bench = TfliteBench(data, job.others)
+    else:
+        from edgeops.packaging.convert.onnx_bench import OnnxBench
+
+        bench = OnnxBench(data)
+    form = job.recipe.format
+    return search(bench, form, job.search, rows, len(data), time.monotonic, tell_parent)
+
+
+_DO: Mapping[Task, Callable[[bytes, Job], tuple[bytes, Report]]] = {
+    Task.CONVERT: _quantized,
+    Task.REBUILD: _rebuilt,
+    Task.SEARCH: _searched,
+}
+
+
+def tell_parent(line: str) -> None:
+    """Send a line of progress: on standard error, marked."""
+    print(f"{PROGRESS}{one_line(ValueError(line))}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _anatomy(data: bytes, kind: SourceKind) -> Anatomy:

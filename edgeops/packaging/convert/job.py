@@ -6,7 +6,8 @@ anything else that comes from outside.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,12 +21,14 @@ from edgeops.packaging.convert.source import SourceKind
 from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes.schema import MAX_RULES, Recipe
+from edgeops.packaging.trials import Search, Trial
 
 MAX_JOB_BYTES = 32 * 1024
 """Below the 64 KiB that a pipe holds, so that writing a job never waits for the child."""
 MAX_REPORT_BYTES = 32 * 1024 * 1024
 MAX_RANGES = 200_000
 MAX_NOTES = 64
+MAX_TRIALS = 512
 MAX_TEXT = 1000
 MAX_NAME = 8192
 """Length of a tensor's name: TensorFlow joins the names of all that it fused."""
@@ -33,6 +36,8 @@ MAX_PATH = 4096
 MAX_ENGINES = 8
 MAX_NUMBER = 3.5e38
 MAX_MEMORY_MIB = 1024 * 1024
+PROGRESS = "\x1eprogress "
+"""Marks a line on the child's standard error as one of its own, not of native code."""
 
 _KINDS: dict[str, type[EdgeopsError]] = {
     each.__name__: each
@@ -45,6 +50,8 @@ class Task(StrEnum):
 
     CONVERT = "convert"
     """Make an artifact, and look whether all engines answer alike."""
+    SEARCH = "search"
+    """Find the recipe for an objective, and make its artifact."""
     REBUILD = "rebuild"
     """Make it again, from the ranges and exclusions of its making."""
     EXAMINE = "examine"
@@ -62,12 +69,13 @@ class Job:
         kind: what it is. TensorFlow's kinds are converted to the recipe's format as floats,
             the others are quantized.
         target: path of the file to write.
-        recipe: what to make; of a model to examine only its format counts.
+        recipe: what to make; of a model to examine or to search for only its format counts.
         calibration: path of an ``.npy`` with calibration rows, or None.
         trust_code: let Keras load code.
         memory_mib: most memory that the child may allocate.
         others: engines in other environments that must answer as the own ones do.
         making: path of the ``Report`` of the first making, to make it again.
+        search: what to search for.
     """
 
     task: Task = Task.CONVERT
@@ -82,6 +90,7 @@ class Job:
     memory_mib: int
     others: tuple[Engine, ...] = ()
     making: str | None = None
+    search: Search | None = None
 
     @property
     def name(self) -> str:
@@ -106,6 +115,7 @@ class Job:
             "memory_mib": self.memory_mib,
             "others": [asdict(engine) for engine in self.others],
             "making": self.making,
+            "search": None if self.search is None else self.search.to_document(),
         }
         try:
             data = encode(document)
@@ -142,6 +152,7 @@ class Job:
             memory_mib=fields.integer("memory_mib", minimum=1, maximum=MAX_MEMORY_MIB),
             others=fields.list_of("others", _engine, max_items=MAX_ENGINES),
             making=fields.text("making", max_length=MAX_PATH) if has_making else None,
+            search=fields.optional("search", Search.from_fields),
         )
 
 
@@ -155,23 +166,42 @@ class Report:
         excluded: names of the operators that stay in floats although the recipe quantizes
             them: some runtime would have answered otherwise.
         promise: what the recipe makes of this model.
+        recipe: what a search found, None if nothing was searched for.
+        trials: what a search tried.
+        sensitivity: relative error of the answers when one operator alone is quantized, by its
+            name.
+        stopped: why a search stopped.
     """
 
     ranges: dict[str, tuple[float, float]] | None = None
     notes: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
     promise: Promise = field(default_factory=Promise)
+    recipe: Recipe | None = None
+    trials: tuple[Trial, ...] = ()
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
+    stopped: str = ""
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form."""
         listed = None
         if self.ranges is not None:
             listed = [{"name": k, "low": v[0], "high": v[1]} for k, v in self.ranges.items()]
-        return {
+        document = {
             "ranges": listed,
             "notes": [_short(note) for note in self.notes[:MAX_NOTES]],
             "excluded": list(self.excluded),
             "promise": self.promise.to_document(),
+        }
+        if self.recipe is None:
+            return document
+        sensitivity = [{"name": name, "error": each} for name, each in self.sensitivity.items()]
+        return {
+            **document,
+            "recipe": self.recipe.to_document(),
+            "trials": [each.to_document() for each in self.trials],
+            "sensitivity": sensitivity,
+            "stopped": self.stopped,
         }
 
     def to_bytes(self) -> bytes:
@@ -203,7 +233,16 @@ class Report:
         notes = fields.texts("notes", max_items=MAX_NOTES, max_length=MAX_TEXT)
         excluded = fields.texts("excluded", max_items=MAX_RULES, max_length=MAX_NAME)
         promise = Promise.from_fields(fields.fields("promise"))
-        return cls(ranges=ranges, notes=notes, excluded=excluded, promise=promise)
+        made = cls(ranges=ranges, notes=notes, excluded=excluded, promise=promise)
+        if not fields.has("recipe"):
+            return made
+        return replace(
+            made,
+            recipe=Recipe.from_fields(fields.fields("recipe")),
+            trials=fields.list_of("trials", Trial.from_fields, max_items=MAX_TRIALS),
+            sensitivity=dict(fields.list_of("sensitivity", _error, max_items=MAX_TRIALS)),
+            stopped=fields.text("stopped", max_length=MAX_TEXT),
+        )
 
 
 def failure_bytes(error: EdgeopsError) -> bytes:
@@ -221,6 +260,10 @@ def _engine(fields: Fields) -> Engine:
         python=fields.text("python", max_length=MAX_PATH),
         optimized=fields.boolean("optimized"),
     )
+
+
+def _error(fields: Fields) -> tuple[str, float]:
+    return fields.text("name", max_length=MAX_NAME), fields.number("error")
 
 
 def _range(fields: Fields) -> tuple[str, tuple[float, float]]:

@@ -53,10 +53,23 @@ from edgeops.packaging.convert.onnx_file import (
     parse,
     quantized_weights,
 )
-from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
+from edgeops.packaging.convert.ranges import (
+    Observed,
+    Ranges,
+    narrow_count,
+    observe,
+    ranges_of,
+)
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
 from edgeops.packaging.effect import Promise
-from edgeops.packaging.recipes.schema import CHANNEL, FLOAT32, INT8, INT16, Recipe
+from edgeops.packaging.recipes.schema import (
+    CHANNEL,
+    FLOAT32,
+    INT8,
+    INT16,
+    MIN_MAX,
+    Recipe,
+)
 
 COMPARED_ROWS = 64
 INPUT_DTYPES = {
@@ -104,8 +117,7 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
             f"nothing to quantize: {recipe.name} takes none of the model's weighted operators",
             next_step="package it as float32, or let the recipe take more operators",
         )
-    spec = _only_input(_session(prepared.model.SerializeToString(), optimized=False))
-    fitted = [_fit(row, spec) for row in rows]
+    fitted = fit_rows(prepared, rows)
     ranges = calibrate(prepared, recipe, fitted)
     notes = _range_notes(ranges, len(rows))
     settled = quantize_checked(prepared, recipe, ranges, fitted[:COMPARED_ROWS], run_rows)
@@ -113,7 +125,7 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
         ranges=ranges,
         notes=(*notes, *settled.notes),
         excluded=settled.excluded,
-        promise=_promise(prepared, recipe, settled.excluded),
+        promise=promise_of(prepared, recipe, settled.excluded),
     )
     return settled.data, report
 
@@ -127,10 +139,8 @@ def rebuild_onnx(data: bytes, recipe: Recipe, making: Report) -> bytes:
     if recipe.precision == FLOAT32:
         return data
     prepared = prepare(parse(data))
-    kept = {
-        node for node, name in prepared.quantized_by(recipe).items() if name not in making.excluded
-    }
-    return _quantize(prepared, recipe, making.ranges or {}, kept)
+    kept = prepared.kept(recipe, making.excluded)
+    return quantize_nodes(prepared, recipe, making.ranges or {}, kept)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -159,6 +169,11 @@ class Prepared:
             and recipe.precision_of(node.op_type, self.name_of(node)) != FLOAT32
         }
 
+    def kept(self, recipe: Recipe, excluded: Collection[str]) -> set[str]:
+        """Return the nodes that a recipe quantizes, but for the operators left in floats."""
+        every = self.quantized_by(recipe)
+        return {node for node, name in every.items() if name not in excluded}
+
 
 def prepare(model: Any) -> Prepared:
     """Fold constants and batch normalizations; bound the opset from below."""
@@ -167,7 +182,7 @@ def prepare(model: Any) -> Prepared:
         model = onnx.version_converter.convert_version(model, OPSET)
     with tempfile.TemporaryDirectory(prefix="edgeops-onnx-") as folder:
         path = Path(folder) / "folded.onnx"
-        _session(model.SerializeToString(), save_to=path)
+        open_session(model.SerializeToString(), save_to=path)
         folded = onnx.load(path)
     flatten_biases(folded)
     folded.ir_version = min(folded.ir_version, MAX_IR_VERSION)
@@ -178,9 +193,14 @@ def prepare(model: Any) -> Prepared:
     return Prepared(model=onnx.load_from_string(canonical(inferred)), names=names)
 
 
-def _session(data: bytes, *, optimized: bool = True, save_to: Path | None = None) -> Any:
+def open_session(data: bytes, *, optimized: bool = True, save_to: Path | None = None) -> Any:
+    """Return a session on one thread, so that sums are added up in the same order each time.
+
+    Raises:
+        InvalidModel: ONNX Runtime cannot load it.
+    """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # so that sums are added up in the same order each time
+    options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _ORT_ERRORS
     level = ort.GraphOptimizationLevel
@@ -199,6 +219,14 @@ def _session(data: bytes, *, optimized: bool = True, save_to: Path | None = None
 
 def calibrate(prepared: Prepared, recipe: Recipe, rows: list[NDArray[Any]]) -> Ranges:
     """Return the ranges of all float inputs and outputs of the quantized operators."""
+    needs_counts = recipe.calibration != MIN_MAX
+    return ranges_of(watch(prepared, recipe, rows, counts=needs_counts), recipe)
+
+
+def watch(
+    prepared: Prepared, recipe: Recipe, rows: list[NDArray[Any]], *, counts: bool
+) -> Observed:
+    """Return what the float inputs and outputs of the quantized operators were on rows."""
     watched = onnx.ModelProto.FromString(prepared.model.SerializeToString())
     constants = {each.name for each in watched.graph.initializer}
     quantized = prepared.quantized_by(recipe)
@@ -215,7 +243,7 @@ def calibrate(prepared: Prepared, recipe: Recipe, rows: list[NDArray[Any]]) -> R
     there = {each.name for each in (*watched.graph.output, *watched.graph.input)}
     for name in sorted(wanted - there):
         watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    session = _session(watched.SerializeToString(), optimized=False)
+    session = open_session(watched.SerializeToString(), optimized=False)
     feed = session.get_inputs()[0].name
     outputs = sorted(wanted - {each.name for each in watched.graph.input})
 
@@ -223,7 +251,7 @@ def calibrate(prepared: Prepared, recipe: Recipe, rows: list[NDArray[Any]]) -> R
         found = dict(zip(outputs, session.run(outputs, {feed: row}), strict=True))
         return {**found, feed: row} if feed in wanted else found
 
-    return find_ranges(run, rows, recipe)
+    return observe(run, rows, counts=counts)
 
 
 def _float_values(graph: Any) -> set[str]:
@@ -269,7 +297,7 @@ def quantize_checked(
     nodes = {name: node for node, name in operators.items()}
 
     def make(excluded: Names) -> bytes:
-        return _quantize(
+        return quantize_nodes(
             prepared, recipe, ranges, {nodes[name] for name in nodes if name not in excluded}
         )
 
@@ -294,7 +322,9 @@ def _on_engines(data: bytes, rows: list[NDArray[Any]], answers: Answers) -> dict
     return found
 
 
-def _quantize(prepared: Prepared, recipe: Recipe, ranges: Ranges, nodes: Collection[str]) -> bytes:
+def quantize_nodes(
+    prepared: Prepared, recipe: Recipe, ranges: Ranges, nodes: Collection[str]
+) -> bytes:
     """Quantize the named nodes; activations right behind one go with it, at no cost."""
     model = onnx.ModelProto.FromString(prepared.model.SerializeToString())
     if not nodes:
@@ -328,8 +358,9 @@ def _quantize(prepared: Prepared, recipe: Recipe, ranges: Ranges, nodes: Collect
     return canonical(writer.model.model)
 
 
-def _promise(prepared: Prepared, recipe: Recipe, excluded: Collection[str]) -> Promise:
-    kept = {node for node, name in prepared.quantized_by(recipe).items() if name not in excluded}
+def promise_of(prepared: Prepared, recipe: Recipe, excluded: Collection[str]) -> Promise:
+    """Return what a recipe makes of a model, but for the operators left in floats."""
+    kept = prepared.kept(recipe, excluded)
     weighted = [
         node
         for node in prepared.model.graph.node
@@ -343,7 +374,11 @@ def _promise(prepared: Prepared, recipe: Recipe, excluded: Collection[str]) -> P
 
 def run_rows(data: bytes, rows: list[NDArray[Any]], *, optimized: bool) -> NDArray[Any]:
     """Run a file on the ONNX Runtime; see ``Answers``."""
-    session = _session(data, optimized=optimized)
+    return run_session(open_session(data, optimized=optimized), rows)
+
+
+def run_session(session: Any, rows: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the answers to rows: all float outputs in one row, ``[n, ...]``."""
     feed = session.get_inputs()[0].name
     said = []
     for row in rows:
@@ -369,8 +404,15 @@ def _only_input(session: Any) -> TensorSpec:
     return TensorSpec(name=inputs[0].name, dtype=dtype, shape=shape)
 
 
-def _fit(row: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+def fit_rows(prepared: Prepared, rows: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return rows as the model takes them.
+
+    Raises:
+        InvalidModel: the model has several inputs, or one that takes no numbers.
+        InvalidInput: the rows do not fit it.
+    """
+    spec = _only_input(open_session(prepared.model.SerializeToString(), optimized=False))
     try:
-        return fit_row(row, spec)
+        return [fit_row(row, spec) for row in rows]
     except BadInput as error:
         raise InvalidInput(f"calibration rows do not fit the model: {error}") from error

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,10 +20,11 @@ import edgeops
 from device_agent.protocol.errors import ProtocolError
 from edgeops.domain.errors import StoreFailed
 from edgeops.packaging.convert.errors import ConversionFailed
-from edgeops.packaging.convert.job import MAX_REPORT_BYTES, Job, Report
+from edgeops.packaging.convert.job import MAX_REPORT_BYTES, PROGRESS, Job, Report
 
 POLL_S = 0.02
 MAX_STDERR_BYTES = 4000
+MAX_TOLD_BYTES = 64 * 1024
 CHILD_MODULE = "edgeops.packaging.convert.child"
 
 # Set before the interpreter starts, since most are read at the first import. A fixed hash seed
@@ -48,10 +50,15 @@ class Limits:
     memory_mib: int = 8192
 
 
-def run_job(job: Job, limits: Limits) -> Report:
+def run_job(job: Job, limits: Limits, progress: Callable[[str], None] = lambda _: None) -> Report:
     """Do a job in a child process that cannot take this one with it.
 
     The child dies with the thread that calls this.
+
+    Args:
+        job: what to do.
+        limits: what it may take.
+        progress: told what the child tells.
 
     Raises:
         EdgeopsError: what the child reported, as the kind that it was.
@@ -74,7 +81,7 @@ def run_job(job: Job, limits: Limits) -> Report:
     with out, err:
         try:
             _send(process, asked)
-            code = _wait(process, time.monotonic() + limits.timeout_s)
+            code = _wait(process, time.monotonic() + limits.timeout_s, _Teller(err, progress))
         finally:
             process.kill()
             process.wait()
@@ -96,11 +103,29 @@ def _send(process: subprocess.Popen[bytes], data: bytes) -> None:
         pass  # it died at once: its exit code tells how
 
 
-def _wait(process: subprocess.Popen[bytes], deadline_s: float) -> int | None:
+class _Teller:
+    """Passes on the lines of progress that a child writes between those of native code."""
+
+    def __init__(self, file: IO[bytes], progress: Callable[[str], None]) -> None:
+        self._file, self._progress, self._at = file.fileno(), progress, 0
+
+    def tell(self) -> None:
+        """Pass on the whole lines that came since the last time."""
+        new = os.pread(self._file, MAX_TOLD_BYTES, self._at)
+        whole = new[: new.rfind(b"\n") + 1] or (new if len(new) == MAX_TOLD_BYTES else b"")
+        self._at += len(whole)
+        for line in whole.decode(errors="replace").split("\n"):
+            if line.startswith(PROGRESS):
+                self._progress(line.removeprefix(PROGRESS))
+
+
+def _wait(process: subprocess.Popen[bytes], deadline_s: float, teller: _Teller) -> int | None:
     while (code := process.poll()) is None:
+        teller.tell()
         if time.monotonic() >= deadline_s:
             return None
         time.sleep(POLL_S)
+    teller.tell()
     return code
 
 

@@ -9,6 +9,7 @@ calibrator takes a moving average instead, which measured 4 to 13 dB worse (SQNR
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,6 +32,17 @@ Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 Run: TypeAlias = Callable[[NDArray[Any]], Tensors]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observed:
+    """What tensors were on rows: by name, their extremes, and how often each bin between was hit.
+
+    ``counts`` has none of a tensor where nobody asked for them.
+    """
+
+    extremes: Ranges
+    counts: Mapping[str, NDArray[np.int64]]
+
+
 def find_ranges(run: Run, rows: Iterable[NDArray[Any]], recipe: Recipe) -> Ranges:
     """Return the range of every tensor.
 
@@ -45,14 +57,25 @@ def find_ranges(run: Run, rows: Iterable[NDArray[Any]], recipe: Recipe) -> Range
     Raises:
         ConversionFailed: the model answers NaN or infinity somewhere inside.
     """
+    needs_counts = recipe.calibration in (PERCENTILE, MSE)
+    return ranges_of(observe(run, rows, counts=needs_counts), recipe)
+
+
+def observe(run: Run, rows: Iterable[NDArray[Any]], *, counts: bool) -> Observed:
+    """Run rows, once or with counts twice; see ``find_ranges``."""
     kept = list(rows)
     extremes = _extremes(run, kept)
+    counted = _histograms(run, kept, extremes) if counts else {}
+    return Observed(extremes=extremes, counts=counted)
+
+
+def ranges_of(observed: Observed, recipe: Recipe) -> Ranges:
+    """Return the ranges that a recipe takes of what was observed; see ``find_ranges``."""
+    extremes, counts = observed.extremes, observed.counts
     if recipe.calibration == PERCENTILE and recipe.percentile is not None:
         cut = (100.0 - recipe.percentile) / 200.0
-        counts = _histograms(run, kept, extremes)
         extremes = {name: _quantiles(counts[name], extremes[name], cut) for name in extremes}
     if recipe.calibration == MSE:
-        counts = _histograms(run, kept, extremes)
         extremes = {name: _least_error(counts[name], extremes[name]) for name in extremes}
     return {name: _widened(*extremes[name]) for name in sorted(extremes)}
 

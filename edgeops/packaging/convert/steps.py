@@ -26,11 +26,10 @@ from edgeops.packaging.convert.cache import Kept, cached
 from edgeops.packaging.convert.calibration import calibration_rows, rows_digest
 from edgeops.packaging.convert.job import Job, Report, Task
 from edgeops.packaging.convert.process import Limits, run_job
-from edgeops.packaging.convert.ranges import Ranges
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
-from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
+from edgeops.packaging.trials import Search
 
 CONVERTER_VERSION = 3
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""
@@ -46,21 +45,15 @@ class Converted:
 
     Attributes:
         path: the file, inside the cache: copy it, do not change it.
-        recipe: how it was made.
-        excluded: operators that stayed in floats all the same: some engine would have answered
-            otherwise.
-        ranges: of activations by tensor name, or None for floats: with them it can be made
-            again without rows.
-        promise: what the recipe makes of this model.
+        recipe: how it was made; if it was searched for, what was found.
+        making: what its making told: ranges, excluded operators, promise, trials.
         tools: versions of the packages that took part, by name.
         notes: what a person should know, a line each.
     """
 
     path: Path
     recipe: Recipe
-    excluded: tuple[str, ...]
-    ranges: Ranges | None
-    promise: Promise
+    making: Report
     tools: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -75,8 +68,9 @@ def convert(
     progress: Progress,
     engines: Sequence[Engine] = (),
     limits: Limits = DEFAULT_LIMITS,
+    search: Search | None = None,
 ) -> Converted:
-    """Make the artifact of a recipe.
+    """Make the artifact of a recipe, or of one that is searched for.
 
     The same source, recipe, rows and tools give the same bytes.
 
@@ -90,6 +84,7 @@ def convert(
         progress: told one line about each step.
         engines: what runs it on devices; all of them must answer alike.
         limits: time and memory of one step.
+        search: find a recipe of the format of ``recipe`` for this objective.
 
     Raises:
         InvalidModel: the model is damaged, unsafe, quantized already, or not convertible.
@@ -99,7 +94,7 @@ def convert(
         ConversionFailed: a converter crashed, hung, or did not do what the recipe promises.
         StoreFailed: the disk said no.
     """
-    rows = calibration_rows(calibration) if recipe.needs_calibration else None
+    rows = calibration_rows(calibration) if recipe.needs_calibration or search else None
     found = read_source(source, trust_code=trust_code)
     _check_way(found, recipe)
     used: dict[str, str] = {}
@@ -108,18 +103,22 @@ def convert(
         found, notes, used = _to_float(
             found, recipe.format, cache, progress, limits, trust_code=trust_code
         )
-    needed = tools.CHECKING if recipe.precision == "float32" else tools.QUANTIZING
+    is_float = recipe.precision == "float32" and search is None
+    needed = tools.CHECKING if is_float else tools.QUANTIZING
     versions = tools.versions(needed[recipe.format], f"recipe {recipe.name}")
     others = tuple(engine for engine in engines if engine.python != sys.executable)
     both = tuple(replace(each, optimized=is_on) for each in others for is_on in (True, False))
-    step = _Step(source=found, recipe=recipe, rows=rows, versions=versions, others=both)
-    kept = _do(step, cache, lambda: progress(f"making {recipe.name} of {source}"), limits)
+    step = _Step(
+        source=found, recipe=recipe, rows=rows, versions=versions, others=both, search=search
+    )
+    what = f"making {recipe.name} of {source}"
+    if search is not None:
+        what = f"searching a .{recipe.format} recipe for {source}, by {search.objective}"
+    kept = _do(step, cache, lambda: progress(what), limits, progress)
     return Converted(
         path=kept.path,
-        recipe=recipe,
-        excluded=kept.report.excluded,
-        ranges=kept.report.ranges,
-        promise=kept.report.promise,
+        recipe=kept.report.recipe or recipe,
+        making=kept.report,
         tools={**used, **versions},
         notes=(*notes, *kept.report.notes),
     )
@@ -233,6 +232,7 @@ class _Step:
     versions: Mapping[str, str]
     trust_code: bool = False
     others: tuple[Engine, ...] = ()
+    search: Search | None = None
 
     @property
     def key(self) -> dict[str, object]:
@@ -245,6 +245,7 @@ class _Step:
             "tools": dict(self.versions),
             "trust_code": self.trust_code,
             "engines": [engine.name for engine in self.others],
+            "search": None if self.search is None else self.search.to_document(),
         }
 
 
@@ -272,7 +273,13 @@ def _to_float(
     return float_source, kept.report.notes, versions
 
 
-def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) -> Kept:
+def _do(
+    step: _Step,
+    cache: Path,
+    announce: Callable[[], None],
+    limits: Limits,
+    progress: Progress = lambda _: None,
+) -> Kept:
     """Return a step's result, from the cache or from a child."""
 
     def make(target: Path) -> Report:
@@ -282,6 +289,7 @@ def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) 
             if step.rows is not None:
                 np.save(rows_file, step.rows, allow_pickle=False)
             job = Job(
+                task=Task.CONVERT if step.search is None else Task.SEARCH,
                 source=str(step.source.path.absolute()),
                 digest=step.source.digest,
                 kind=step.source.kind,
@@ -291,7 +299,8 @@ def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) 
                 trust_code=step.trust_code,
                 memory_mib=limits.memory_mib,
                 others=step.others,
+                search=step.search,
             )
-            return run_job(job, limits)
+            return run_job(job, limits, progress)
 
     return cached(cache, step.key, f"model.{step.recipe.format}", make)

@@ -5,7 +5,7 @@ What the recipe promises of the model is told with the file: a gate counts wheth
 
 from __future__ import annotations
 
-import re
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -18,16 +18,22 @@ from device_agent.processing.rows import fit_row
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.manifest import TensorSpec
 from edgeops.domain.errors import InvalidInput, InvalidModel
+from edgeops.packaging.convert.bench import Rows
 from edgeops.packaging.convert.calibration import FEW_ROWS
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.job import Report
-from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
-from edgeops.packaging.convert.repair import Names, difference, settle
+from edgeops.packaging.convert.ranges import (
+    Observed,
+    Ranges,
+    narrow_count,
+    observe,
+    ranges_of,
+)
+from edgeops.packaging.convert.repair import Settled, difference, settle
 from edgeops.packaging.convert.tflite_engines import on_engines, run_rows
 from edgeops.packaging.convert.tflite_file import (
     WEIGHTED,
     Contents,
-    Operator,
     contents,
     inject_signature,
     is_constant,
@@ -37,25 +43,21 @@ from edgeops.packaging.convert.tflite_file import (
     restore_names,
     unpack,
 )
+from edgeops.packaging.convert.tflite_writer import write_quantized
 from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes.schema import (
-    ALL_OPERATORS,
-    DYNAMIC,
     FLOAT16,
     FLOAT32,
     INT8,
-    INT16,
+    MIN_MAX,
     STATIC,
-    WEIGHTS8,
     Recipe,
     Rule,
+    exactly,
 )
 
 COMPARED_ROWS = 64
-_ACTIVATION_BITS = {INT8: 8, INT16: 16}
-_QUANTIZERS_NAME = {"TRANSPOSE_CONV": "CONV_2D_TRANSPOSE"}
-"""Types that the quantizer calls otherwise than the format."""
 _SEED = 0
 
 
@@ -79,44 +81,29 @@ def quantize_tflite(
         InvalidInput: the rows do not fit the model.
         ConversionFailed: engines answer differently, whatever is left out.
     """
-    load(data)
-    original = unpack(data)
-    _check_float(contents(original))
-    if recipe.precision == "float32":
+    bench = TfliteBench(data, others)
+    if recipe.precision == FLOAT32:
         return data, Report()
-    notes = []
-    if inject_signature(original):
-        notes.append("the model had no signature: one was made from its inputs and outputs")
-    prepared = pack(original)
-    parts = operators(original)
-    _check_promise(parts, recipe)
-    ranges = None
+    _check_promise(bench, recipe)
+    if recipe.needs_calibration and rows is None:
+        raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
+    which = "random rows" if rows is None else "calibration rows"
+    fitted = bench.random() if rows is None else bench.fit(rows)
+    ranges, notes = None, list(bench.notes)
     if recipe.needs_calibration:
-        if rows is None:
-            raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
-        ranges, said = _calibrate(prepared, original, recipe, rows)
-        notes += said
-    spec, _ = _only_input(load(data))
-    compared, which = _compared_rows(rows, spec)
-    expected = run_rows(load(data), compared)
-
-    def make(excluded: Names) -> bytes:
-        return _made(prepared, original, _without(recipe, excluded), parts, ranges)
-
-    def differs(file: bytes) -> str | None:
-        return difference(on_engines(file, compared, others), expected)
-
-    names = [part.name for part in parts if recipe.precision_of(part.type, part.name) != FLOAT32]
-    settled = settle(recipe.name, names, make, differs)
-    final = _without(recipe, settled.excluded)
-    notes += [*settled.notes, *_left_float(contents(unpack(settled.data)), recipe)]
-    error = relative_error(run_rows(load(settled.data), compared), expected)
+        observed = bench.observe(fitted, counts=recipe.calibration != MIN_MAX)
+        ranges = ranges_of(observed, recipe)
+        notes += _range_notes(ranges, len(fitted))
+    compared = fitted[:COMPARED_ROWS]
+    settled = bench.settle(recipe, ranges, compared)
+    notes += [*settled.notes, *_left_float(contents(unpack(settled.data)))]
+    error = relative_error(run_rows(load(settled.data), compared), run_rows(load(data), compared))
     notes.append(f"answers differ from float by {sqnr_db(error):.1f} dB (SQNR, {which})")
     report = Report(
         ranges=ranges,
         notes=tuple(notes),
         excluded=settled.excluded,
-        promise=_promise(parts, final),
+        promise=bench.promise(recipe, settled.excluded),
     )
     return settled.data, report
 
@@ -127,39 +114,123 @@ def rebuild_tflite(data: bytes, recipe: Recipe, making: Report) -> bytes:
     Raises:
         InvalidModel: LiteRT cannot load the float model.
     """
-    load(data)
     if recipe.precision == FLOAT32:
         return data
-    original = unpack(data)
-    inject_signature(original)
-    final = _without(recipe, making.excluded)
-    return _made(pack(original), original, final, operators(original), making.ranges)
+    return TfliteBench(data).make(recipe, making.ranges, frozenset(making.excluded))
+
+
+class TfliteBench:
+    """A float ``.tflite`` laid out for recipes; see ``bench.Bench``."""
+
+    def __init__(self, data: bytes, others: Sequence[Engine] = ()) -> None:
+        """Lay it out.
+
+        Raises:
+            InvalidModel: LiteRT cannot load it, or it is quantized already.
+        """
+        load(data)
+        self._data, self._others = data, others
+        self._original = unpack(data)
+        _check_float(contents(self._original))
+        had_none = inject_signature(self._original)
+        said = "the model had no signature: one was made from its inputs and outputs"
+        self.notes: Sequence[str] = (said,) if had_none else ()
+        self._prepared = pack(self._original)
+        self._parts = operators(self._original)
+
+    @property
+    def operators(self) -> list[tuple[str, str]]:
+        """Type and name of the operators with weights."""
+        weighted = (part for part in self._parts if part.type in WEIGHTED and part.weights)
+        return [(part.type, part.name) for part in weighted]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all operators."""
+        return [part.name for part in self._parts]
+
+    def fit(self, rows: NDArray[Any]) -> Rows:
+        """Return rows as the model takes them."""
+        spec, _ = _only_input(load(self._data))
+        try:
+            return [fit_row(row, spec) for row in rows]
+        except BadInput as error:
+            raise InvalidInput(f"calibration rows do not fit the model: {error}") from error
+
+    def random(self) -> Rows:
+        """Return random rows: nothing else is there for recipes without ranges."""
+        spec, _ = _only_input(load(self._data))
+        chance = np.random.default_rng(_SEED)
+        return self.fit(chance.random((COMPARED_ROWS, *spec.shape)).astype(spec.dtype))
+
+    def observe(self, rows: Rows, *, counts: bool = True) -> Observed:
+        """Return what all inner float values were on rows."""
+        interpreter = load(self._prepared, keep_all=True)
+        _, input_at = _only_input(interpreter)
+        inner = [
+            (at, tensor.name.decode(errors="replace"))
+            for at, tensor in enumerate(self._original.subgraphs[0].tensors)
+            if tensor.type == 0 and not is_constant(self._original, tensor)  # 0: float32
+        ]
+
+        def run(row: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
+            interpreter.set_tensor(input_at, row)
+            interpreter.invoke()
+            return {name: interpreter.get_tensor(at) for at, name in inner}
+
+        return observe(run, rows, counts=counts)
+
+    def make(self, recipe: Recipe, ranges: Ranges | None, without: frozenset[str]) -> bytes:
+        """Make the artifact, with the named operators left in floats."""
+        recipe = _without(recipe, without)
+        if all(recipe.precision_of(part.type, part.name) == FLOAT32 for part in self._parts):
+            return self._prepared
+        result = unpack(write_quantized(self._prepared, recipe, self._parts, ranges))
+        restore_names(result, self._original)
+        return pack(result)
+
+    def settle(self, recipe: Recipe, ranges: Ranges | None, rows: Rows) -> Settled:
+        """Make it so that all engines answer alike."""
+        compared = rows[:COMPARED_ROWS]
+        expected = run_rows(load(self._data), compared)
+        names = [
+            part.name
+            for part in self._parts
+            if recipe.precision_of(part.type, part.name) != FLOAT32
+        ]
+        return settle(
+            recipe.name,
+            names,
+            lambda excluded: self.make(recipe, ranges, excluded),
+            lambda file: difference(on_engines(file, compared, self._others), expected),
+        )
+
+    def promise(self, recipe: Recipe, without: Sequence[str]) -> Promise:
+        """Return what a recipe makes of this model."""
+        recipe = _without(recipe, without)
+        weights: Counter[str] = Counter()
+        activations: Counter[str] = Counter()
+        for part in self._parts:
+            precision = recipe.precision_of(part.type, part.name)
+            if part.type in WEIGHTED and part.weights and precision != FLOAT32:
+                weights[FLOAT16 if precision == FLOAT16 else INT8] += part.weights
+                if precision in STATIC:
+                    activations[precision] += 1
+        return Promise(weights=dict(weights), activations=dict(activations))
+
+    def run(self, data: bytes | None, rows: Rows) -> tuple[NDArray[Any], float]:
+        """Return a file's answers ``[n, ...]``, and ms for a row."""
+        interpreter = load(self._data if data is None else data, delegates=True)
+        answers = run_rows(interpreter, rows)
+        begun_s = time.perf_counter()
+        run_rows(interpreter, rows)
+        return answers, (time.perf_counter() - begun_s) * 1000 / len(rows)
 
 
 def _without(recipe: Recipe, excluded: Collection[str]) -> Recipe:
     """Return a recipe that leaves operators in floats besides."""
-    rules = (Rule(precision=FLOAT32, name=f"^{re.escape(name)}$") for name in sorted(excluded))
+    rules = (Rule(precision=FLOAT32, name=exactly(name)) for name in sorted(excluded))
     return replace(recipe, rules=(*recipe.rules, *rules)) if excluded else recipe
-
-
-def _made(
-    data: bytes, original: Any, recipe: Recipe, parts: list[Operator], ranges: Ranges | None
-) -> bytes:
-    if all(recipe.precision_of(part.type, part.name) == FLOAT32 for part in parts):
-        return data
-    result = unpack(_quantize(data, recipe, parts, ranges))
-    restore_names(result, original)
-    return pack(result)
-
-
-def _compared_rows(rows: NDArray[Any] | None, spec: TensorSpec) -> tuple[list[NDArray[Any]], str]:
-    """Return inputs to compare on, and what they are."""
-    which = "calibration rows"
-    if rows is None:
-        chance = np.random.default_rng(_SEED)
-        rows = chance.random((COMPARED_ROWS, *spec.shape)).astype(spec.dtype)
-        which = "random rows"
-    return [_fit(row, spec) for row in rows[:COMPARED_ROWS]], which
 
 
 def _check_float(found: Contents) -> None:
@@ -181,123 +252,27 @@ def _check_float(found: Contents) -> None:
         )
 
 
-def _calibrate(
-    data: bytes, model: Any, recipe: Recipe, rows: NDArray[Any]
-) -> tuple[Ranges, list[str]]:
-    interpreter = load(data, keep_all=True)
-    spec, input_at = _only_input(interpreter)
-    graph = model.subgraphs[0]
-    inner = [
-        (at, tensor.name.decode(errors="replace"))
-        for at, tensor in enumerate(graph.tensors)
-        if tensor.type == 0 and not is_constant(model, tensor)  # 0: float32
-    ]
-
-    def run(row: NDArray[Any]) -> Mapping[str, NDArray[Any]]:
-        interpreter.set_tensor(input_at, row)
-        interpreter.invoke()
-        return {name: interpreter.get_tensor(at) for at, name in inner}
-
-    ranges = find_ranges(run, [_fit(row, spec) for row in rows], recipe)
+def _range_notes(ranges: Ranges, count: int) -> list[str]:
     notes = []
-    if len(rows) < FEW_ROWS:
-        notes.append(f"only {len(rows)} calibration rows: a few hundred tell ranges better")
+    if count < FEW_ROWS:
+        notes.append(f"only {count} calibration rows: a few hundred tell ranges better")
     if narrow := narrow_count(ranges):
         notes.append(f"{narrow} tensors are constant on all calibration rows")
-    return ranges, notes
+    return notes
 
 
-def _quantize(data: bytes, recipe: Recipe, parts: list[Operator], ranges: Ranges | None) -> bytes:
-    from ai_edge_quantizer import quantizer
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
-    from ai_edge_quantizer.qtyping import TFLOperationName
-    from ai_edge_quantizer.recipe_manager import RecipeManager
-
-    rules = RecipeManager()
-    for operator in recipe.operators or (ALL_OPERATORS,):
-        _add_rule(rules, recipe.precision, ".*", _QUANTIZERS_NAME.get(operator, operator))
-    for part in parts:
-        precision = recipe.precision_of(part.type, part.name)
-        is_meant = {ALL_OPERATORS, part.type} & set(recipe.operators or (ALL_OPERATORS,))
-        if is_meant and precision == recipe.precision:
-            continue
-        # The quantizer's scope is the names of all outputs, each with a semicolon behind it.
-        _add_rule(rules, precision, f"^{re.escape(part.name)};", ALL_OPERATORS)
-    if recipe.precision in STATIC:
-        # Inputs and outputs stay floats, so that devices feed what they measure.
-        for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-            rules.add_quantization_config(".*", end, None, AlgorithmName.NO_QUANTIZE)
-    # Only activations: for a constant the quantizer takes a scale a channel from its values.
-    statistics = None
-    if ranges is not None:
-        statistics = {
-            name: {"min": np.array([[low]], np.float32), "max": np.array([[high]], np.float32)}
-            for name, (low, high) in ranges.items()
-        }
-    result = quantizer.Quantizer(data, rules.get_quantization_recipe()).quantize(
-        statistics, enable_progress_bar=False, enable_progress_report=False
-    )
-    return bytes(result.quantized_model)
-
-
-def _add_rule(rules: Any, precision: str, scope: str, operator: str) -> None:
-    """Tell the quantizer a precision, in its own words."""
-    from ai_edge_quantizer.algorithm_manager import AlgorithmName
-    from ai_edge_quantizer.qtyping import (
-        ComputePrecision,
-        OpQuantizationConfig,
-        TensorDataType,
-        TensorQuantizationConfig,
-        TFLOperationName,
-    )
-
-    try:
-        name = TFLOperationName(operator)
-    except ValueError as error:
-        raise InvalidInput(
-            f"the quantizer knows no operator {operator!r}",
-            next_step=f"it knows {', '.join(each.value for each in TFLOperationName)}",
-        ) from error
-    if precision == FLOAT32:
-        rules.add_quantization_config(scope, name, None, AlgorithmName.NO_QUANTIZE)
-    elif precision == FLOAT16:
-        config = OpQuantizationConfig(
-            weight_tensor_config=TensorQuantizationConfig(num_bits=16, dtype=TensorDataType.FLOAT),
-            compute_precision=ComputePrecision.FLOAT,
-            explicit_dequantize=True,
-        )
-        rules.add_quantization_config(scope, name, config, AlgorithmName.FLOAT_CASTING)
-    elif precision == DYNAMIC:
-        rules.add_dynamic_config(scope, name, 8)
-    elif precision == WEIGHTS8:
-        rules.add_weight_only_config(scope, name, 8)
-    else:
-        rules.add_static_config(scope, name, _ACTIVATION_BITS[precision], 8)
-
-
-def _check_promise(parts: list[Operator], recipe: Recipe) -> None:
+def _check_promise(bench: TfliteBench, recipe: Recipe) -> None:
     """Refuse a recipe that promises nothing for this model."""
-    if not recipe.is_float and not _promise(parts, recipe).weights:
+    if not recipe.is_float and not bench.promise(recipe, ()).weights:
         raise InvalidModel(
             f"nothing to quantize: {recipe.name} takes none of the model's weighted operators",
             next_step="package it as float32, or let the recipe take more operators",
         )
 
 
-def _promise(parts: list[Operator], recipe: Recipe) -> Promise:
-    weights: Counter[str] = Counter()
-    activations: Counter[str] = Counter()
-    for part in parts:
-        precision = recipe.precision_of(part.type, part.name)
-        if part.type in WEIGHTED and part.weights and precision != FLOAT32:
-            weights[FLOAT16 if precision == FLOAT16 else INT8] += part.weights
-            activations[precision] += precision in STATIC
-    return Promise(weights=dict(weights), activations={k: v for k, v in activations.items() if v})
-
-
-def _left_float(found: Contents, recipe: Recipe) -> list[str]:
+def _left_float(found: Contents) -> list[str]:
     left = found.weights.get("float32", 0)
-    return [f"{left} weights stayed float32"] if left and recipe.precision != "float32" else []
+    return [f"{left} weights stayed float32"] if left else []
 
 
 def _only_input(interpreter: Any) -> tuple[TensorSpec, int]:
@@ -308,10 +283,3 @@ def _only_input(interpreter: Any) -> tuple[TensorSpec, int]:
     shape = tuple(int(size) for size in detail["shape"])
     dtype = np.dtype(detail["dtype"]).name
     return TensorSpec(name=detail["name"], dtype=dtype, shape=shape), int(detail["index"])
-
-
-def _fit(row: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
-    try:
-        return fit_row(row, spec)
-    except BadInput as error:
-        raise InvalidInput(f"calibration rows do not fit the model: {error}") from error

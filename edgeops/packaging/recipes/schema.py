@@ -197,6 +197,11 @@ class Recipe:
         )
 
 
+def exactly(name: str) -> str:
+    """Return the pattern that fits one name and no other."""
+    return f"^{re.escape(name)}$"
+
+
 def _check_choice(what: str, value: str | None, choices: Collection[str]) -> None:
     if value not in choices:
         raise InvalidInput(
