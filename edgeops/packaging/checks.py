@@ -46,7 +46,8 @@ def effect_checks(
 def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> str:
     if found is None:
         raise GateFailed(f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made")
-    return check_effect(promise, found, name=file.name, recipe=file.recipe)
+    sizes = len(file.float_data or file.data), len(file.data)
+    return check_effect(promise, found, name=file.name, recipe=file.recipe, sizes=sizes)
 
 
 def runtime_checks(

@@ -16,6 +16,11 @@ from edgeops.packaging.anatomy import Anatomy
 EFFECT_GATE = "effect"
 MIN_SHARE = 0.9
 """Share of what was promised that must have become so."""
+MIN_SAVED = 0.5
+"""Share of the promised bytes that the file must be smaller by."""
+ALLOWANCE_BYTES = 8 * 1024
+"""What scales and conversions may add."""
+_BYTES = {"int8": 1, "float16": 2}
 _DTYPES = 32
 
 
@@ -58,13 +63,44 @@ def missed(promise: Promise, found: Anatomy) -> str | None:
     return None
 
 
-def check_effect(promise: Promise, found: Anatomy, *, name: str, recipe: str) -> str:
+def bloated(promise: Promise, size_bytes: int, float_bytes: int) -> str | None:
+    """Say that a file did not become smaller as its weights did, None if it did.
+
+    Some quantizers leave the float weights in the file, where nothing uses them.
+
+    Args:
+        promise: what the recipe makes of the model.
+        size_bytes: of the artifact.
+        float_bytes: of the float model.
+    """
+    saved = sum((4 - _BYTES[dtype]) * count for dtype, count in promise.weights.items())
+    most = float_bytes - saved * MIN_SAVED + ALLOWANCE_BYTES
+    if not saved or size_bytes <= most:
+        return None
+    return f"it has {size_bytes} bytes, the float model {float_bytes}: {saved} less were promised"
+
+
+def check_effect(
+    promise: Promise,
+    found: Anatomy,
+    *,
+    name: str,
+    recipe: str,
+    sizes: tuple[int, int] = (0, 0),
+) -> str:
     """Hold an artifact to what its recipe promised; return what became of it.
+
+    Args:
+        promise: what the recipe makes of the model.
+        found: the artifact.
+        name: how errors name it.
+        recipe: its recipe's name.
+        sizes: bytes of the float model and of the artifact.
 
     Raises:
         GateFailed: what is missing.
     """
-    why = missed(promise, found)
+    why = missed(promise, found) or bloated(promise, sizes[1], sizes[0])
     if why is not None:
         raise GateFailed(
             f"gate {EFFECT_GATE!r}: {name} by {recipe}: {why}",

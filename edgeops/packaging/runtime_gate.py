@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from device_agent.protocol.ids import digest_of
 from device_agent.protocol.manifest import TensorSpec
 from edgeops.domain.errors import GateFailed, InvalidModel
-from edgeops.packaging.convert.repair import disagreement
+from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
+from edgeops.packaging.convert.repair import MAX_FLOAT_ERROR, disagreement
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Evaluation, answers
 from edgeops.packaging.gates import RUNTIME_GATE
@@ -47,12 +48,11 @@ def check_runtimes(
         replace(each.engine, optimized=is_on) for each in found.values() for is_on in (False, True)
     ]
     given = {engine.name: _answers(file, engine, first, compared) for engine in engines}
-    plain = engines[0]
     if file.float_data is None:
-        expected = given[plain.name]
+        why = odd_one(given)
     else:
-        expected = _answers(file, plain, first, compared, file.float_data, scores=None)
-    why = disagreement(given, expected)
+        plain = _answers(file, engines[0], first, compared, file.float_data, scores=None)
+        why = disagreement(given, plain)
     if why is not None:
         raise GateFailed(
             f"gate {RUNTIME_GATE!r}: {file.name} by {file.recipe}: {why}",
@@ -61,6 +61,30 @@ def check_runtimes(
         )
     which = "random rows" if rows is None else "rows"
     return f".{file.format}: {', '.join(given)} answer alike on {len(compared.x)} {which}"
+
+
+def odd_one(answers: Mapping[str, NDArray[Any]]) -> str | None:
+    """Say which engine answers otherwise than most, None if none does.
+
+    Healthy files of 8 bits differ by as much as their own error (ResNet8 on LiteRT and on
+    tflite-runtime: 0.14), so the bar is where it is not the same model any more.
+
+    Args:
+        answers: by engine, ``[n, ...]``; there is no float model to compare with.
+    """
+    for engine, given in answers.items():
+        if not np.isfinite(given).all():
+            return f"{engine} answers NaN or infinity"
+    apart = {
+        engine: {other: relative_error(given, answers[other]) for other in answers}
+        for engine, given in answers.items()
+    }
+    typical = min(apart, key=lambda engine: sorted(apart[engine].values())[len(apart) // 2])
+    for engine in answers:
+        if apart[engine][typical] > MAX_FLOAT_ERROR:
+            decibels = sqnr_db(apart[engine][typical])
+            return f"{engine} answers something else than {typical} ({decibels:.1f} dB apart)"
+    return None
 
 
 def _answers(

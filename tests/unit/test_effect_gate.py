@@ -6,7 +6,7 @@ import pytest
 
 from edgeops.domain.errors import GateFailed
 from edgeops.packaging.anatomy import Anatomy, Operation, live_bytes
-from edgeops.packaging.effect import Promise, check_effect
+from edgeops.packaging.effect import Promise, bloated, check_effect
 
 PROMISE = Promise(weights={"int8": 1000}, activations={"int8": 2})
 
@@ -66,3 +66,11 @@ def test_an_anatomy_reads_back_as_it_was() -> None:
     found = file_of(layer(7, "int8", "int8"), layer(3, "float16", "float32", "b"))
     assert Anatomy.from_bytes(found.to_bytes()) == found
     assert (found.quantized, dict(found.weights)) == ("int8", {"float16": 3, "int8": 7})
+
+
+def test_a_file_that_keeps_the_float_weights_beside_the_new_ones_is_no_success() -> None:
+    promise = Promise(weights={"int8": 100_000})
+    assert bloated(promise, size_bytes=110_000, float_bytes=410_000) is None
+    said = bloated(promise, size_bytes=420_000, float_bytes=410_000)
+    assert said == "it has 420000 bytes, the float model 410000: 300000 less were promised"
+    assert bloated(Promise(), size_bytes=500, float_bytes=400) is None
