@@ -26,10 +26,11 @@ from device_agent.protocol.manifest import (
 )
 from device_agent.protocol.preprocessing import FIRST_AGENT
 from edgeops.domain.errors import GateFailed, InvalidInput
-from edgeops.domain.profile import Profile
+from edgeops.domain.profile import MCU, Profile
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import Evaluation, evaluate
 from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
+from edgeops.packaging.fit import arena_lineage, pass_fit_gate
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.model_file import ModelFile, on_trial
 from edgeops.packaging.package import Package, Signer, chunked
@@ -76,9 +77,11 @@ def build_package(
     planned = plan_variants(profiles, files.keys())
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
     unmeasured = _pass_unmeasured(request, files, planned, rows.evaluation, progress)
+    engines = _engines(planned, request, progress)
+    arenas = pass_fit_gate(planned, files, engines, progress)
     evaluations = {
         runtime: _evaluate(_file(files, runtime), engine, rows.golden, request, progress)
-        for runtime, engine in _engines(planned, request, progress).items()
+        for runtime, engine in engines.items()
     }
     _check_labels(request, evaluations)
     waivers = unmeasured + _pass_golden_gate(request, evaluations, progress)
@@ -101,7 +104,8 @@ def build_package(
         )
         for each, budget in zip(planned, budgets, strict=True)
     ]
-    manifest = _manifest(request, variants, waivers, _lineage(request, files, rows, evaluations))
+    lineage = {**_lineage(request, files, rows, evaluations), **arena_lineage(arenas)}
+    manifest = _manifest(request, variants, waivers, lineage)
     return _signed(manifest, files, evaluations, qualities, key)
 
 
@@ -195,7 +199,8 @@ def _evaluate(
         found = evaluate(trial, rows, scores=request.scores, tolerance=request.tolerance)
     if found.accuracy is not None:
         progress(f"accuracy {found.accuracy:.4f} on {found.rows} rows")
-    progress(f"memory {found.memory_mib:.1f} MiB, p95 latency {found.latency_ms_p95:.3f} ms here")
+    memory = "" if engine.runtime == "tflm" else f"memory {found.memory_mib:.1f} MiB, "
+    progress(f"{memory}p95 latency {found.latency_ms_p95:.3f} ms here")
     return found
 
 
@@ -280,8 +285,10 @@ def _pass_memory_gate(
     budgets: Sequence[Budget],
     evaluations: Mapping[str, Evaluation],
 ) -> None:
-    """Latency is for the device to judge: this machine is another one."""
+    """Latency is for the device to judge: this machine is another one. Arenas are for ``fit``."""
     for each, budget in zip(planned, budgets, strict=True):
+        if each.profiles[0].device_class == MCU:
+            continue
         used_mib = evaluations[each.runtime].memory_mib
         if budget.memory_mib is not None and used_mib > budget.memory_mib:
             raise GateFailed(

@@ -26,6 +26,7 @@ MIN_ACCURACY = 0.8
 WAIVABLE = (GOLDEN_GATE, QUALITY_GATE, FIDELITY_GATE)
 RESERVED_LINEAGE = (
     *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime."),
+    "arena.",
     *("evaluation", "golden", "packager"),
 )
 """Beginnings of the lineage keys that the packager itself fills in."""

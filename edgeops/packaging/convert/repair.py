@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,17 @@ def _first_that_breaks(
     return left[broken - 1]
 
 
-def difference(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> str | None:
+def difference(
+    answers: Mapping[str, NDArray[Any]],
+    expected: NDArray[Any],
+    refusals: Mapping[str, str] = MappingProxyType({}),
+) -> str | None:
     """Say how engines differ on one artifact, None if they agree.
 
     Args:
         answers: by engine, ``[n, ...]``.
         expected: the float model's answers.
+        refusals: of engines that answered nothing, why.
 
     They agree if the one nearest to the float model is within ``MAX_FLOAT_ERROR`` of it, and each
     other is within ``MAX_RUNTIME_ERROR`` of that one, or at most ``WORSE`` times as far from the
@@ -115,6 +121,8 @@ def difference(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> s
     if np.isfinite(answers[best]).all() and errors[best] > MAX_FLOAT_ERROR:
         return f"answers are {sqnr_db(errors[best]):.1f} dB from the float model's (SQNR)"
     for engine, error in errors.items():
+        if engine in refusals:
+            return f"{engine} does not run it ({refusals[engine]})"
         if not np.isfinite(answers[engine]).all():
             return f"{engine} answers NaN or infinity"
         if error <= WORSE * errors[best]:

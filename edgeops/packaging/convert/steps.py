@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def convert(
     needed = tools.CHECKING if recipe.precision == "float32" else tools.QUANTIZING
     versions = tools.versions(needed[recipe.format], f"recipe {recipe.name}")
     others = tuple(engine for engine in engines if engine.python != sys.executable)
-    both = tuple(replace(each, optimized=is_on) for each in others for is_on in (True, False))
+    both = tuple(each for engine in others for each in engine.kinds)
     step = _Step(source=found, recipe=recipe, rows=rows, versions=versions, others=both)
     kept = _do(step, cache, lambda: progress(f"making {recipe.name} of {source}"), limits)
     return Converted(

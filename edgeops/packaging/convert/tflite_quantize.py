@@ -106,7 +106,8 @@ def quantize_tflite(
         return _made(prepared, original, _without(recipe, excluded), parts, ranges)
 
     def differs(file: bytes) -> str | None:
-        return difference(on_engines(file, compared, others), expected)
+        answers = on_engines(file, compared, others)
+        return difference(answers.given, expected, answers.refusals)
 
     names = [part.name for part in parts if recipe.precision_of(part.type, part.name) != FLOAT32]
     settled = settle(recipe.name, names, make, differs)
