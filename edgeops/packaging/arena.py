@@ -59,12 +59,13 @@ class Arena:
         return f"{self.size_bytes} bytes (head {self.head_bytes}, tail {self.tail_bytes})"
 
 
-def measure_arena(model: bytes, engine: Engine) -> Arena:
+def measure_arena(model: bytes, engine: Engine, *, timeout_s: float = TIMEOUT_S) -> Arena:
     """Find the smallest arena with which TFLM runs a model.
 
     Args:
         model: a ``.tflite``.
         engine: of the runtime ``tflm``.
+        timeout_s: for all trials together.
 
     Raises:
         GateFailed: TFLM does not take it at all: an operator that it does not have, or not for
@@ -73,7 +74,7 @@ def measure_arena(model: bytes, engine: Engine) -> Arena:
         StoreFailed: the system gives no process or no file.
         EdgeopsError: the child died, or its environment is broken.
     """
-    findings = _findings(model, engine)
+    findings = _findings(model, engine, timeout_s)
     if findings.has("refused"):
         raise _refusal(findings.text("refused", max_length=MAX_FINDINGS_BYTES)[:MAX_WORDS])
     return Arena(
@@ -105,7 +106,7 @@ def _refusal(words: str) -> GateFailed | InvalidModel:
     )
 
 
-def _findings(model: bytes, engine: Engine) -> Fields:
+def _findings(model: bytes, engine: Engine, timeout_s: float) -> Fields:
     # What our environment variables add for our Python is not for another one.
     isolation = [] if engine.python == sys.executable else ["-I"]
     command = [engine.python, *isolation, "-c", _START]
@@ -121,12 +122,12 @@ def _findings(model: bytes, engine: Engine) -> Fields:
                 stderr=err,
                 cwd="/",
                 env=environment,
-                timeout=TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             ).returncode
             said, words = _start(out), _start(err).decode(errors="replace").split()
     except subprocess.TimeoutExpired as error:
-        raise InvalidModel(f"TFLM did not end in {TIMEOUT_S:.0f} s") from error
+        raise InvalidModel(f"TFLM did not end in {timeout_s:g} s") from error
     except OSError as error:
         raise StoreFailed(f"cannot run {engine.name}: {error.strerror}") from error
     try:
