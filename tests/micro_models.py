@@ -54,6 +54,15 @@ def with_tensor_out_of_range(data: bytes) -> bytes:
     return pack(model)
 
 
+def with_hidden_units(data: bytes, count: int) -> bytes:
+    """Return a file whose first operator says that it gives so many numbers."""
+    model = unpack(data)
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[graph.operators[0].outputs[0]]
+    tensor.shape, tensor.shapeSignature = [1, count], None
+    return pack(model)
+
+
 def _code(model: Any, operator: Any) -> str:
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
     return names[model.operatorCodes[operator.opcodeIndex].builtinCode]

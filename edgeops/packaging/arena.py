@@ -101,8 +101,8 @@ def _refusal(words: str) -> GateFailed | InvalidModel:
         return InvalidModel(f"it crashes TFLM: {words}", next_step="export it again")
     return GateFailed(
         f"TFLM does not run it: {words}",
-        next_step="int8, int16 and float32 are what it takes, for example --recipe int8; or leave "
-        "the profile out",
+        next_step="it takes int8, int16 and float32 of fixed shapes, for example --recipe int8; or "
+        "leave the profile out",
     )
 
 

@@ -66,7 +66,11 @@ def measure(data: bytes) -> dict[str, object]:
 
 
 def attempt(data: bytes, arena_bytes: int, *, run: bool) -> Trial:
-    """Lay out a model in an arena of that size, in a fork; with ``run`` also answer zeros."""
+    """Lay out a model in an arena of that size, in a fork; with ``run`` also answer zeros.
+
+    Raises:
+        RuntimeError: the fork stumbled over something else than the model.
+    """
     read_end, write_end = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -81,9 +85,10 @@ def attempt(data: bytes, arena_bytes: int, *, run: bool) -> Trial:
     with os.fdopen(read_end, "rb") as pipe:
         said = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code:
-        ended = signal.Signals(-code).name if code < 0 else f"code {code}"
-        return Trial(refusal=f"killed by {ended}")
+    if code < 0:
+        return Trial(refusal=f"killed by {signal.Signals(-code).name}")
+    if code > 0:
+        raise RuntimeError(f"a trial ended with code {code}")
     refusal, allocations = json.loads(said)
     return Trial(refusal=refusal, allocations=tuple(allocations))
 

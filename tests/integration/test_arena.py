@@ -17,6 +17,7 @@ from tests.micro_models import (
     HIDDEN_BYTES,
     digits_8_bit,
     digits_as,
+    with_hidden_units,
     with_operator,
     with_tensor_out_of_range,
 )
@@ -73,8 +74,18 @@ def test_a_measurement_is_the_same_each_time_and_short_to_read() -> None:
         ),
         (lambda: digits_as("dynamic"), "filter type: INT8 not supported", "--recipe int8"),
         (lambda: digits_as("weights8"), "a scale for each channel", "--recipe int8"),
+        (
+            lambda: with_hidden_units(digits_as("float32"), 50_000_000),
+            "more memory is needed than any microcontroller has",
+            "smaller",
+        ),
+        (
+            lambda: with_hidden_units(digits_as("float32"), -5),
+            "Dynamic tensors are not supported",
+            "fixed shapes",
+        ),
     ],
-    ids=["no such operator", "hybrid", "a scale a channel"],
+    ids=["no such operator", "hybrid", "a scale a channel", "huge", "free shapes"],
 )
 def test_what_tflm_does_not_run_misses_the_gate(make, words: str, next_step: str) -> None:
     with pytest.raises(GateFailed, match=words) as error:
