@@ -24,9 +24,14 @@ MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_VERSION = 1_000_000_000
 MAX_RANK = 8
 
-FORMAT_OF_RUNTIME = {"litert": "tflite", "onnxruntime": "onnx", "tflite-runtime": "tflite"}
+FORMAT_OF_RUNTIME = {
+    "litert": "tflite",
+    "onnxruntime": "onnx",
+    "tflite-runtime": "tflite",
+    "tflm": "tflite",
+}
 RUNTIMES = tuple(FORMAT_OF_RUNTIME)
-FIRST_AGENT_OF_RUNTIME = {"tflite-runtime": "0.2.0"}
+FIRST_AGENT_OF_RUNTIME = {"tflite-runtime": "0.2.0", "tflm": "0.2.0"}
 """Older agents cannot read a manifest that names such a runtime."""
 
 _AGENT_VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")

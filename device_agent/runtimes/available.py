@@ -12,16 +12,19 @@ _PACKAGES = {
     "litert": "ai_edge_litert",
     "onnxruntime": "onnxruntime",
     "tflite-runtime": "tflite_runtime",
+    "tflm": "tflite_micro",
 }
 _DISTRIBUTIONS = {
     "litert": "ai-edge-litert",
     "onnxruntime": "onnxruntime",
     "tflite-runtime": "tflite-runtime",
+    "tflm": "tflite-micro",
 }
 _ADAPTERS = {
     "litert": ("device_agent.runtimes.litert", "LiteRt"),
     "onnxruntime": ("device_agent.runtimes.onnxruntime", "OnnxRuntime"),
     "tflite-runtime": ("device_agent.runtimes.tflite_runtime", "TfLiteRuntime"),
+    "tflm": ("device_agent.runtimes.tflm", "TfLiteMicro"),
 }
 
 

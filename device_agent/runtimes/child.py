@@ -29,8 +29,8 @@ from device_agent.runtimes.probe_report import (
 POLL_S = 0.01
 MAX_STDERR_BYTES = 400
 
-_PACKAGE = Path(device_agent.__file__).resolve().parent
-_START = """
+AGENT_FOLDER = Path(device_agent.__file__).resolve().parent
+LOAD_AGENT = """
 import importlib.util, sys
 folder = sys.argv.pop(1)
 spec = importlib.util.spec_from_file_location(
@@ -38,11 +38,14 @@ spec = importlib.util.spec_from_file_location(
 )
 sys.modules["device_agent"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
+"""
+"""With this a child runs this very package, also in another environment, which does not have it;
+and of the folder that we happen to be in, it runs nothing. Its first argument is the folder of
+the package."""
+_START = f"""{LOAD_AGENT}
 from device_agent.runtimes.probe import main
 sys.exit(main())
 """
-"""The child runs this very package, also in another environment, which does not have it; and of
-the folder that we happen to be in, it runs nothing."""
 
 
 class ProbeProcess:
@@ -66,7 +69,7 @@ class ProbeProcess:
         try:
             self._out, self._err = _scratch_file(), _scratch_file()
             self._process = subprocess.Popen(
-                [python, *isolation, "-c", _START, str(_PACKAGE), str(os.getpid())],
+                [python, *isolation, "-c", _START, str(AGENT_FOLDER), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=self._out,
                 stderr=self._err,

@@ -28,6 +28,7 @@ from device_agent.protocol.manifest import (
 from device_agent.protocol.preprocessing import FIRST_AGENT
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.profile import Profile
+from edgeops.packaging.arena import Arena
 from edgeops.packaging.checks import (
     check_measured,
     effect_checks,
@@ -39,6 +40,7 @@ from edgeops.packaging.effect import EFFECT_GATE
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import Evaluation, evaluate
 from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
+from edgeops.packaging.fit import arena_checks, arena_lineage
 from edgeops.packaging.gates import FIT_GATE, RUNTIME_GATE, Gates
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.model_file import ModelFile, on_trial
@@ -91,9 +93,12 @@ def build_package(
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
     files = {form: files[form] for form in dict.fromkeys(each.format for each in planned)}
     gates.hold(QUALITY_GATE, [partial(check_measured, files, rows.evaluation)])
+    engines = _engines(planned, request, progress)
+    arenas: dict[str, Arena] = {}
+    gates.hold(FIT_GATE, arena_checks(planned, files, engines, arenas))
     evaluations = {
         runtime: _evaluate(_file(files, runtime), engine, rows.golden, request, progress)
-        for runtime, engine in _engines(planned, request, progress).items()
+        for runtime, engine in engines.items()
     }
     _check_labels(request, evaluations)
     anatomies = examine_files(files, request.cache, progress)
@@ -119,7 +124,7 @@ def build_package(
         for each, budget in zip(planned, budgets, strict=True)
     ]
     provenance = provenance_of(files, anatomies, gates.verdicts)
-    lineage = _lineage(request, files, rows, evaluations)
+    lineage = {**_lineage(request, files, rows, evaluations), **arena_lineage(arenas)}
     lineage[BUILD_KEY] = digest_of(provenance[BUILD_RECORD])
     manifest = _manifest(request, variants, gates.waivers, lineage)
     return _signed(manifest, files, evaluations, qualities, provenance, key)
@@ -200,7 +205,8 @@ def _evaluate(
         found = evaluate(trial, rows, scores=request.scores, tolerance=request.tolerance)
     if found.accuracy is not None:
         progress(f"accuracy {found.accuracy:.4f} on {found.rows} rows")
-    progress(f"memory {found.memory_mib:.1f} MiB, p95 latency {found.latency_ms_p95:.3f} ms here")
+    memory = "" if engine.runtime == "tflm" else f"memory {found.memory_mib:.1f} MiB, "
+    progress(f"{memory}p95 latency {found.latency_ms_p95:.3f} ms here")
     return found
 
 

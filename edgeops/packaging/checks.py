@@ -8,6 +8,7 @@ from functools import partial
 from device_agent.processing.golden import GOLDEN_GATE
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Budget
 from edgeops.domain.errors import GateFailed
+from edgeops.domain.profile import MCU
 from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.effect import EFFECT_GATE, Promise, check_effect
 from edgeops.packaging.evaluate import Evaluation
@@ -87,9 +88,12 @@ def memory_checks(
     budgets: Sequence[Budget],
     evaluations: Mapping[str, Evaluation],
 ) -> Iterator[Check]:
-    """Yield a check of each variant's memory; latency is for the device to judge."""
+    """Yield a check of each variant's memory; microcontrollers have arenas instead.
+
+    Latency is for the device to judge: this machine is another one.
+    """
     for each, budget in zip(planned, budgets, strict=True):
-        if budget.memory_mib is not None:
+        if budget.memory_mib is not None and each.profiles[0].device_class != MCU:
             used_mib = evaluations[each.runtime].memory_mib
             yield partial(_check_memory, each, used_mib, budget.memory_mib)
 

@@ -1,8 +1,9 @@
 """Engines: what a file is run on, each in the environment that it can live in.
 
 Most runtimes are installed beside this package. tflite-runtime 2.14, the only one
-for 32-bit ARM, cannot be: its wheels need NumPy 1 and an old Python. What is packaged for such
-boards is run on exactly that, in a virtual environment that is made on demand and kept.
+for 32-bit ARM, cannot be: its wheels need NumPy 1 and an old Python. TensorFlow Lite Micro, which
+microcontrollers run, has wheels of daily builds only. What is packaged for such boards is run on
+exactly one of these, in a virtual environment that is made on demand and kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from device_agent.protocol.errors import RuntimeMissing
@@ -24,6 +25,8 @@ from device_agent.runtimes.available import available_runtimes, runtime_package
 from edgeops.domain.errors import EdgeopsError, StoreFailed
 
 INSTALL_TIMEOUT_S = 600.0
+_WITHOUT_OPTIMIZATIONS = ("tflm",)
+"""Runtimes that have none which could be left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,13 @@ class Engine:
         """How people name it."""
         return self.package if self.optimized else f"{self.package} without optimizations"
 
+    @property
+    def kinds(self) -> tuple[Engine, ...]:
+        """It, and it without its optimizations, if it has any."""
+        if self.runtime in _WITHOUT_OPTIMIZATIONS:
+            return (self,)
+        return replace(self, optimized=True), replace(self, optimized=False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Apart:
@@ -63,7 +73,11 @@ class _Apart:
 _APART = {
     "tflite-runtime": _Apart(
         packages=("tflite-runtime==2.14.0", "numpy==1.26.4"), pythons=("3.11", "3.10")
-    )
+    ),
+    "tflm": _Apart(
+        packages=("tflite-micro==0.dev20261023182759", "numpy>=2,<3"),
+        pythons=("3.11", "3.12", "3.13", "3.14"),
+    ),
 }
 
 

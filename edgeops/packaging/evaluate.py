@@ -35,7 +35,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of rows for one probe: well inside what a golden document may hold as base64."""
 BATCH_ROWS = 2048
 
-TOLERANCE = {"litert": 1e-3, "onnxruntime": 1e-3, "tflite-runtime": 1e-3}
+TOLERANCE = {"litert": 1e-3, "onnxruntime": 1e-3, "tflite-runtime": 1e-3, "tflm": 1e-3}
 """Absolute difference of float outputs that devices may show, by runtime, for answers up to 1
 (probabilities); in proportion for larger ones. Kernels for other instruction sets sum in
 another order: that moves a probability by about 1e-6; 1e-3 leaves room for half precision, and

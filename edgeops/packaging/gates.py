@@ -19,6 +19,8 @@ from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE
 RUNTIME_GATE = "runtime"
 FIT_GATE = "fit"
 GATES = (GOLDEN_GATE, QUALITY_GATE, FIDELITY_GATE, EFFECT_GATE, RUNTIME_GATE, FIT_GATE)
+TOLD = (EFFECT_GATE, RUNTIME_GATE, FIT_GATE)
+"""What their checks find is told as it comes; of the others it is told with the measuring."""
 MAX_SAID = 2000
 
 Check = Callable[[], str | None]
@@ -89,3 +91,5 @@ class Gates:
 
     def _keep(self, gate: str, found: str, *, holds: bool) -> None:
         self.verdicts.append(Verdict(gate=gate, holds=holds, found=found[:MAX_SAID]))
+        if holds and gate in TOLD:
+            self._progress(f"gate {gate!r} holds: {found}")

@@ -28,7 +28,7 @@ from edgeops.packaging.trials import SIZE
 MIN_ACCURACY = 0.8
 RESERVED_LINEAGE = (
     *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime."),
-    *("evaluation", "golden", "packager", BUILD_KEY),
+    *("arena.", "evaluation", "golden", "packager", BUILD_KEY),
 )
 """Beginnings of the lineage keys that the packager itself fills in."""
 

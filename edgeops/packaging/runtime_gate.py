@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from device_agent.protocol.ids import digest_of
 from device_agent.protocol.manifest import TensorSpec
+from device_agent.runtimes.available import available_runtimes, runtime_package
 from edgeops.domain.errors import GateFailed, InvalidModel
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.repair import MAX_FLOAT_ERROR, disagreement
@@ -26,6 +27,7 @@ from edgeops.packaging.model_file import ModelFile, on_trial
 
 COMPARED_ROWS = 64
 _SEED = 0
+_REFERENCE = {"tflite": "litert", "onnx": "onnxruntime"}
 
 
 def check_runtimes(
@@ -44,9 +46,7 @@ def check_runtimes(
     """
     first = next(iter(found.values()))
     compared = _random(first.inputs[0]) if rows is None else _part(rows)
-    engines = [
-        replace(each.engine, optimized=is_on) for each in found.values() for is_on in (False, True)
-    ]
+    engines = [kind for each in _engines(file, found) for kind in reversed(each.kinds)]
     given = {engine.name: _answers(file, engine, first, compared) for engine in engines}
     if file.float_data is None:
         why = odd_one(given)
@@ -61,6 +61,15 @@ def check_runtimes(
         )
     which = "random rows" if rows is None else "rows"
     return f".{file.format}: {', '.join(given)} answer alike on {len(compared.x)} {which}"
+
+
+def _engines(file: ModelFile, found: Mapping[str, Evaluation]) -> list[Engine]:
+    """Return what runs it, and its format's own runtime, if that is here: to compare with."""
+    engines = [each.engine for each in found.values()]
+    reference = _REFERENCE[file.format]
+    if reference not in found and reference in available_runtimes():
+        engines.insert(0, Engine(runtime=reference, package=runtime_package(reference)))
+    return engines
 
 
 def odd_one(answers: Mapping[str, NDArray[Any]]) -> str | None:

@@ -10,6 +10,12 @@ from edgeops.domain.errors import InvalidInput
 from edgeops.packaging.profiles import load_profiles
 
 SHIPPED = ("raspberry-pi-5", "raspberry-pi-zero-2w", "x86-64-generic")
+MICROCONTROLLERS = {
+    "arduino-nano-33-ble-sense": (128, 512),
+    "esp32-s3-devkitc-1": (256, 2048),
+    "nucleo-l4r5zi": (320, 1024),
+    "raspberry-pi-pico-2": (260, 2048),
+}
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
@@ -29,6 +35,14 @@ def test_what_we_ship_is_found_from_any_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EDGEOPS_PROFILE_PATH", raising=False)
     assert set(SHIPPED) <= set(load_profiles())
+
+
+def test_the_microcontrollers_that_we_ship_say_what_a_model_may_take() -> None:
+    found = load_profiles([REPOSITORY / "firmware_profiles"]).values()
+    micro = {each.id: each for each in found if each.device_class == "mcu"}
+    figures = {name: (each.arena_kib, each.flash_kib) for name, each in micro.items()}
+    assert figures == MICROCONTROLLERS
+    assert all(each.runtimes == ("tflm",) for each in micro.values())
 
 
 def test_a_folder_here_hides_a_named_one_which_hides_what_we_ship(

@@ -121,8 +121,9 @@ def test_a_package_for_old_boards_with_hybrid_operators_is_not_made(tmp_path: Pa
 def test_an_engine_that_does_not_take_a_file_answers_nothing_and_stops_nothing() -> None:
     rows = [np.zeros((1, 64), np.float32)]
     answers = on_engines(b"\x00" * 64, rows, [engine_for("tflite-runtime", CACHE, lambda _: None)])
-    assert len(answers) == 3
-    assert all(np.isnan(each).all() for each in answers.values())
+    assert len(answers.given) == 3
+    assert all(np.isnan(each).all() for each in answers.given.values())
+    assert all(answers.refusals[engine] for engine in answers.given)
 
 
 def test_half_floats_that_a_runtime_misreads_can_be_left_out_too() -> None:

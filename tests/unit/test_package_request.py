@@ -46,6 +46,7 @@ def test_a_good_request_passes() -> None:
         {"waivers": (Waiver(gate="golden", reason=" "),)},
         {"lineage": {"packager": "mine"}},
         {"lineage": {"source.onnx": "sha256:0"}},
+        {"lineage": {"arena.tflm": "0 bytes"}},
         {"min_agent": "1"},
     ],
     ids=str,

@@ -45,7 +45,10 @@ def test_memory_may_be_left_out() -> None:
     [
         ({"schema": "edgeops.profile/v2"}, "schema"),
         ({"id": "My Board"}, "profile id"),
-        ({"class": "mcu"}, "class"),
+        ({"class": "fpga"}, "class"),
+        ({"runtimes": ["tflm"]}, "runtimes.*linux"),
+        ({"budget": {"memory_mib": 64, "arena_kib": 64}}, "arena_kib"),
+        ({"budget": {"memory_mib": 64, "flash_kib": 64}}, "flash_kib"),
         ({"runtimes": []}, "runtimes"),
         ({"runtimes": ["tensorrt"]}, "runtimes"),
         ({"runtimes": ["litert", "litert"]}, "runtimes"),
@@ -64,6 +67,45 @@ def test_memory_may_be_left_out() -> None:
 def test_what_is_wrong_is_named(changes: dict[str, Any], names: str) -> None:
     with pytest.raises(InvalidInput, match=names):
         parse_profile(document(**changes))
+
+
+def micro(**changes: Any) -> dict[str, Any]:
+    budget = {"arena_kib": 128, "flash_kib": 512}
+    own = {"class": "mcu", "runtimes": ["tflm"], "ram_mib": ..., "budget": budget}
+    return document(**{**own, **changes})
+
+
+def test_a_microcontroller_gives_a_model_an_arena_and_flash() -> None:
+    profile = parse_profile(micro())
+    assert (profile.device_class, profile.runtimes) == ("mcu", ("tflm",))
+    assert (profile.arena_kib, profile.flash_kib) == (128, 512)
+    assert (profile.ram_mib, profile.budget) == (None, Budget())
+    linux = parse_profile(document())
+    assert (linux.arena_kib, linux.flash_kib) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"budget": {"flash_kib": 512}}, "budget.arena_kib"),
+        ({"budget": {"arena_kib": 128}}, "budget.flash_kib"),
+        ({"budget": {"arena_kib": 0, "flash_kib": 512}}, "budget.arena_kib"),
+        ({"budget": {"arena_kib": 128, "flash_kib": -1}}, "budget.flash_kib"),
+        ({"budget": {"arena_kib": 1.5, "flash_kib": 512}}, "budget.arena_kib"),
+        ({"budget": {"arena_kib": True, "flash_kib": 512}}, "budget.arena_kib"),
+        ({"budget": {"arena_kib": 1 << 40, "flash_kib": 512}}, "budget.arena_kib"),
+        ({"budget": {"arena_kib": 128, "flash_kib": 512, "memory_mib": 1}}, "memory_mib"),
+        ({"ram_mib": 1}, "ram_mib is for class linux"),
+        ({"runtimes": ["tflm", "litert"]}, "runtimes.*mcu"),
+        ({"runtimes": []}, "runtimes"),
+        ({"sources": []}, "sources"),
+        ({"arena_kib": 128}, "unknown key 'arena_kib'"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_microcontroller_is_named(changes: dict[str, Any], names: str) -> None:
+    with pytest.raises(InvalidInput, match=names):
+        parse_profile(micro(**changes))
 
 
 def test_an_unknown_profile_is_answered_with_near_ones_and_all() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -99,21 +100,33 @@ def _first_that_breaks(
     return left[broken - 1]
 
 
-def difference(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> str | None:
+NO_REFUSALS: Mapping[str, str] = MappingProxyType({})
+
+
+def difference(
+    answers: Mapping[str, NDArray[Any]],
+    expected: NDArray[Any],
+    refusals: Mapping[str, str] = NO_REFUSALS,
+) -> str | None:
     """Say how an artifact's answers differ from its float model's or among engines, None if not.
 
     Args:
         answers: by engine, ``[n, ...]``.
         expected: the float model's answers. The nearest engine must be within
             ``MAX_FLOAT_ERROR`` of them.
+        refusals: of engines that answered nothing, why.
     """
     best, error = _nearest(answers, expected)
     if np.isfinite(answers[best]).all() and error > MAX_FLOAT_ERROR:
         return f"answers are {sqnr_db(error):.1f} dB from the float model's (SQNR)"
-    return disagreement(answers, expected)
+    return disagreement(answers, expected, refusals)
 
 
-def disagreement(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) -> str | None:
+def disagreement(
+    answers: Mapping[str, NDArray[Any]],
+    expected: NDArray[Any],
+    refusals: Mapping[str, str] = NO_REFUSALS,
+) -> str | None:
     """Say how engines differ on one artifact, None if they agree.
 
     They agree if each is within ``MAX_RUNTIME_ERROR`` of the one nearest to the float model, or
@@ -122,9 +135,12 @@ def disagreement(answers: Mapping[str, NDArray[Any]], expected: NDArray[Any]) ->
     Args:
         answers: by engine, ``[n, ...]``.
         expected: the float model's answers.
+        refusals: of engines that answered nothing, why.
     """
     best, least = _nearest(answers, expected)
     for engine, given in answers.items():
+        if engine in refusals:
+            return f"{engine} does not run it ({refusals[engine]})"
         if not np.isfinite(given).all():
             return f"{engine} answers NaN or infinity"
         error = relative_error(given, expected)

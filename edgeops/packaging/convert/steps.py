@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def convert(
     needed = tools.CHECKING if is_float else tools.QUANTIZING
     versions = tools.versions(needed[recipe.format], f"recipe {recipe.name}")
     others = tuple(engine for engine in engines if engine.python != sys.executable)
-    both = tuple(replace(each, optimized=is_on) for each in others for is_on in (True, False))
+    both = tuple(each for engine in others for each in engine.kinds)
     step = _Step(
         source=found, recipe=recipe, rows=rows, versions=versions, others=both, search=search
     )

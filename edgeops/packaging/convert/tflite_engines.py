@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,36 +20,43 @@ from edgeops.packaging.convert.tflite_file import load
 from edgeops.packaging.engines import Engine
 
 PROBE_TIMEOUT_S = 60.0
+MAX_CAUSE = 300
 NO_ANSWER = np.array([np.nan])
 
 
-def on_engines(
-    data: bytes, rows: Sequence[NDArray[Any]], others: Sequence[Engine]
-) -> dict[str, NDArray[Any]]:
-    """Return the answers ``[n, ...]`` by engine: LiteRT's kernels, XNNPACK's, and others'.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """What engines answered, ``[n, ...]`` by engine; NaN if nothing, and ``refusals`` says why."""
 
-    An engine that does not take the file, or answers nothing, answers NaN.
+    given: dict[str, NDArray[Any]] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+
+
+def on_engines(data: bytes, rows: Sequence[NDArray[Any]], others: Sequence[Engine]) -> Answers:
+    """Return the answers of LiteRT's kernels, of XNNPACK's, and of others.
 
     Args:
         data: the file.
         rows: inputs as the model takes them.
         others: engines in environments of their own.
     """
+    answers = Answers()
     version = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
-    answers = {
-        f"{version} without optimizations": _here(data, rows, delegates=False),
-        version: _here(data, rows, delegates=True),
-    }
+    _here(f"{version} without optimizations", data, rows, answers, delegates=False)
+    _here(version, data, rows, answers, delegates=True)
     for engine in others:
-        answers[engine.name] = _elsewhere(data, rows, engine)
+        _elsewhere(engine, data, rows, answers)
     return answers
 
 
-def _here(data: bytes, rows: Sequence[NDArray[Any]], *, delegates: bool) -> NDArray[Any]:
+def _here(
+    name: str, data: bytes, rows: Sequence[NDArray[Any]], answers: Answers, *, delegates: bool
+) -> None:
     try:
-        return run_rows(load(data, delegates=delegates), rows)
-    except (InvalidModel, RuntimeError, ValueError):  # it does not take the file, or stumbles
-        return NO_ANSWER
+        answers.given[name] = run_rows(load(data, delegates=delegates), rows)
+    except (InvalidModel, RuntimeError, ValueError) as error:  # it does not take it, or stumbles
+        answers.given[name] = NO_ANSWER
+        answers.refusals[name] = " ".join(str(error).split())[:MAX_CAUSE]
 
 
 def run_rows(interpreter: Any, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -63,7 +71,7 @@ def run_rows(interpreter: Any, rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.stack(said)
 
 
-def _elsewhere(data: bytes, rows: Sequence[NDArray[Any]], engine: Engine) -> NDArray[Any]:
+def _elsewhere(engine: Engine, data: bytes, rows: Sequence[NDArray[Any]], answers: Answers) -> None:
     with tempfile.TemporaryDirectory(prefix="edgeops-engine-") as name:
         artifact, golden = Path(name) / "model.tflite", Path(name) / "golden.json"
         artifact.write_bytes(data)
@@ -79,8 +87,10 @@ def _elsewhere(data: bytes, rows: Sequence[NDArray[Any]], engine: Engine) -> NDA
         )
         report = spawn_probe(spec, timeout_s=PROBE_TIMEOUT_S, python=engine.python)
     if not report.outputs_data:
-        return NO_ANSWER
-    answers = [
-        value.reshape(len(rows), -1).astype(np.float32) for value in report.outputs_data.values()
-    ]
-    return np.concatenate(answers, axis=1)
+        answers.given[engine.name] = NO_ANSWER
+        answers.refusals[engine.name] = report.cause
+        return
+    answers.given[engine.name] = np.concatenate(
+        [value.reshape(len(rows), -1).astype(np.float32) for value in report.outputs_data.values()],
+        axis=1,
+    )

@@ -202,8 +202,12 @@ class TfliteBench:
             recipe.name,
             names,
             lambda excluded: self.make(recipe, ranges, excluded),
-            lambda file: difference(on_engines(file, compared, self._others), expected),
+            lambda file: self._differs(file, compared, expected),
         )
+
+    def _differs(self, file: bytes, rows: Rows, expected: NDArray[Any]) -> str | None:
+        answers = on_engines(file, rows, self._others)
+        return difference(answers.given, expected, answers.refusals)
 
     def promise(self, recipe: Recipe, without: Sequence[str]) -> Promise:
         """Return what a recipe makes of this model."""

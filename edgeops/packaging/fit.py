@@ -1,0 +1,94 @@
+"""The gate on fit: a microcontroller's flash and memory are as large as they are.
+
+Elsewhere a model that wants more makes the system slower. Here it does not start, or overwrites
+what is not its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
+
+from edgeops.domain.errors import GateFailed, InvalidModel
+from edgeops.domain.profile import MCU, Profile
+from edgeops.packaging.arena import Arena, measure_arena
+from edgeops.packaging.engines import Engine
+from edgeops.packaging.gates import FIT_GATE, Check
+from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.variants import PlannedVariant
+
+LINEAGE = "arena."
+"""Beginning of the lineage keys under which arenas are kept."""
+
+_KIB = 1024
+_SMALLER = "make the model smaller (--recipe int8, fewer channels), or leave the profile out"
+
+
+def arena_checks(
+    planned: Sequence[PlannedVariant],
+    files: Mapping[str, ModelFile],
+    engines: Mapping[str, Engine],
+    arenas: MutableMapping[str, Arena],
+) -> Iterator[Check]:
+    """Yield the checks of what each artifact for microcontrollers needs of flash and arena.
+
+    Args:
+        planned: the variants; those for other boards are passed over.
+        files: the artifacts by format.
+        engines: what runs them, by runtime.
+        arenas: takes what was measured, by runtime.
+    """
+    for each in planned:
+        boards = [profile for profile in each.profiles if profile.device_class == MCU]
+        if boards:
+            file, engine = files[each.format], engines[each.runtime]
+            yield partial(_check_boards, file, engine, boards, arenas)
+
+
+def _check_boards(
+    file: ModelFile, engine: Engine, boards: Sequence[Profile], arenas: MutableMapping[str, Arena]
+) -> str:
+    """Hold an artifact against all boards.
+
+    Raises:
+        GateFailed: too large for the flash or for the memory of a profile, or TFLM does not run
+            it; the message says by how much, or what it does not have.
+        InvalidModel: no whole file, or one that crashes or hangs.
+    """
+    for board in boards:
+        _check(file.name, "flash", len(file.data), board.flash_kib, board)
+    arena = arenas[engine.runtime] = _measured(file, engine)
+    for board in boards:
+        _check(file.name, "arena", arena.size_bytes, board.arena_kib, board)
+    return f"{engine.name}: {len(file.data)} bytes of flash, arena {arena}"
+
+
+def arena_lineage(arenas: Mapping[str, Arena]) -> dict[str, str]:
+    """Return what a manifest's lineage says of arenas."""
+    return {f"{LINEAGE}{runtime}": str(arena) for runtime, arena in arenas.items()}
+
+
+def _measured(file: ModelFile, engine: Engine) -> Arena:
+    try:
+        return measure_arena(file.data, engine)
+    except GateFailed as error:
+        raise GateFailed(
+            f"gate {FIT_GATE!r}: {file.name}: {error}", next_step=error.next_step
+        ) from error
+    except InvalidModel as error:
+        raise InvalidModel(f"{file.name}: {error}", next_step=error.next_step) from error
+
+
+def _check(name: str, what: str, needed: int, allowed_kib: int | None, board: Profile) -> None:
+    """Hold one figure, in bytes, against the profile's.
+
+    Raises:
+        GateFailed: it is larger.
+    """
+    allowed = (allowed_kib or 0) * _KIB
+    if needed > allowed:
+        raise GateFailed(
+            f"gate {FIT_GATE!r}: {name} needs {needed} bytes of {what}, {needed - allowed} more "
+            f"than the {allowed_kib} KiB that {board.id} gives a model",
+            next_step=_SMALLER,
+        )
