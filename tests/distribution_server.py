@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,12 +44,17 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What goes. ``endless`` repeats the body for ever; ``raw`` is sent as it is, instead."""
+    """What goes.
+
+    ``endless`` repeats the body for ever, ``drip_s`` pauses before each of its bytes, ``raw`` is
+    sent as it is, instead.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     endless: bool = False
+    drip_s: float = 0.0
     raw: bytes = b""
 
 
@@ -304,7 +310,10 @@ def _handler(server: DistributionServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             while answer.endless:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(answer.body), answer.body))
-            if with_body:
+            for byte in answer.body if answer.drip_s else b"":
+                time.sleep(answer.drip_s)
+                self.wfile.write(bytes((byte,)))
+            if with_body and not answer.drip_s:
                 self.wfile.write(answer.body)
 
         do_GET = do_HEAD = do_POST = do_PUT = answer
