@@ -15,6 +15,7 @@ import base64
 import hashlib
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -91,6 +92,8 @@ class DistributionServer:
         storage: str = "",
         page: int = 100,
         tamper: Tamper | None = None,
+        tls: ssl.SSLContext | None = None,
+        name: str = "",
     ) -> None:
         self.user, self.auth, self.location, self.storage = user, auth, location, storage
         self.page, self.tamper = page, tamper
@@ -98,7 +101,12 @@ class DistributionServer:
         self.requests: list[Request] = []
         self.tokens: dict[str, tuple[str, ...]] = {}
         self._lock, self._numbers = threading.Lock(), 0
+        # 0.0.0.0 is this machine too, but not by a name that is taken for local.
+        self._name = name or ("0.0.0.0" if tls else "127.0.0.1")
+        self._scheme = "https" if tls else "http"
         self._http = _Quiet(("127.0.0.1", 0), _handler(self))
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(
             target=self._http.serve_forever, kwargs={"poll_interval": 0.01}
         )
@@ -119,11 +127,11 @@ class DistributionServer:
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._name}:{self._http.server_address[1]}"
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}"
+        return f"{self._scheme}://{self.host}"
 
     def sent(self, method: str) -> list[str]:
         """Return the paths that were asked by a method, in order."""

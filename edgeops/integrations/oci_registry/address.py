@@ -12,11 +12,12 @@ from edgeops.domain.errors import InvalidInput
 SCHEME = "oci://"
 MAX_REPOSITORY = 255
 """With the host; the specification's advice to registries."""
+MAX_PORT = 65535
 LOCAL = re.compile(r"localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\]", re.ASCII)
 DOCKER_HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 """Names of one registry that is reached under another."""
 
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -61,7 +62,8 @@ def parse_address(text: str) -> Address:
     host, slash, rest = text.removeprefix(SCHEME).partition("/")
     path, at, digest = rest.partition("@")
     repository, colon, tag = path.partition(":")
-    if not slash or not _HOST.fullmatch(host):
+    found = _HOST.fullmatch(host)
+    if not slash or found is None or not 0 < int(found[1] or 1) <= MAX_PORT:
         raise InvalidInput(f"{text[:120]!r} names no host", next_step=_FORM)
     if not _REPOSITORY.fullmatch(repository) or len(host) + len(repository) >= MAX_REPOSITORY:
         raise InvalidInput(

@@ -75,7 +75,7 @@ def stored(config: Path, host: str) -> Credentials:
         raise _unreadable(config, error.strerror or str(error)) from error
     try:
         return _find(Fields(decode(data, max_bytes=MAX_CONFIG_BYTES), "config"), host, config)
-    except (ProtocolError, ValueError) as error:
+    except (ProtocolError, InvalidInput, ValueError) as error:
         raise _unreadable(config, str(error)) from error
 
 
