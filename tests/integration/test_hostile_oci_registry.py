@@ -227,6 +227,15 @@ def test_a_manifest_that_was_edited_is_refused(
     refused(server, desk, tmp_path, edited(EDITS[edit]))
 
 
+def test_a_size_that_is_wrong_is_found_also_where_no_length_is_said(
+    server: DistributionServer, desk: Bench, tmp_path: Path
+) -> None:
+    longer = edited(lambda document: document["layers"][-1].update(size=65537))
+    no_length = of_blobs(lambda a: another(a, raw=b"HTTP/1.1 200 OK\r\n\r\n" + a.body))
+    error = refused(server, desk, tmp_path, lambda r, a: no_length(r, longer(r, a)))
+    assert isinstance(error, NotTrusted)
+
+
 def test_an_address_with_a_digest_takes_no_other_manifest(
     server: DistributionServer, desk: Bench, tmp_path: Path
 ) -> None:

@@ -188,6 +188,22 @@ def test_another_host_that_keeps_the_blobs_is_told_nothing(desk: Bench, tmp_path
     assert files(tmp_path / "new") == files(desk.layout)
 
 
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_another_host_that_asks_who_we_are_is_told_nothing_either(
+    desk: Bench, tmp_path: Path, scheme: str
+) -> None:
+    with (
+        DistributionServer(user=USER, auth="bearer") as thief,
+        DistributionServer(user=USER, storage=thief.url) as server,
+    ):
+        asked = {"WWW-Authenticate": f'{scheme} realm="{thief.url}/token",service="tests"'}
+        thief.tamper = lambda request, answer: Answer(status=401, headers=asked)
+        send(desk, server, access=ED)
+        with pytest.raises(NotAuthorized):
+            fetch(desk, server, tmp_path / "new", access=ED)
+        assert [each.authorization for each in thief.requests] == [""]
+
+
 def test_one_token_does_for_a_whole_push_and_it_may_push(desk: Bench, tmp_path: Path) -> None:
     with DistributionServer(user=USER, auth="bearer") as server:
         send(desk, server, access=ED)
