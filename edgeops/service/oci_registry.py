@@ -98,15 +98,13 @@ def push(
         Conflict: the version's number is the tag of something else there.
         EdgeopsError: see ``packaging.layout`` and ``integrations.oci_registry``.
     """
-    if address.digest is not None:
-        raise InvalidInput("a push needs a tag, not a digest", next_step=f"leave it out: {address}")
     package = read_layout(folder, reference)
     manifest = read_oci_manifest(folder, reference)
     for blob in manifest.blobs:
         check_file(blob_path(folder, blob.digest), blob)
     is_checked = _is_trusted(package, keys, say)
     number = str(package.manifest.version)
-    tag = address.tag or number
+    tag = _tag(address, number)
     address = Address(host=address.host, repository=address.repository, tag=tag)
     moved: list[Descriptor] = []
     with _session(address, "pull,push", access, say) as session:
@@ -167,6 +165,22 @@ def pull(address: Address, folder: Path, keys: Path, access: Access, say: Say) -
         is_signature_checked=is_checked,
         is_new=is_new,
     )
+
+
+def _tag(address: Address, number: str) -> str:
+    """Return the tag that a version gets.
+
+    Raises:
+        InvalidInput: a digest, or the number of another version: that is its name.
+    """
+    if address.digest is not None:
+        raise InvalidInput("a push needs a tag, not a digest", next_step="leave the digest out")
+    if address.tag is not None and address.tag.isdigit() and address.tag != number:
+        raise InvalidInput(
+            f"the tag {address.tag} is the name of another version than {number}",
+            next_step="leave the tag out, or give one that is no number",
+        )
+    return address.tag or number
 
 
 def _session(address: Address, actions: str, access: Access, say: Say) -> Session:

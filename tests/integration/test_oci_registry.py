@@ -136,13 +136,16 @@ def test_a_package_of_foreign_keys_is_not_sent_at_all(
     assert server.requests == []
 
 
-def test_a_package_that_is_not_there_or_a_digest_for_a_tag_is_refused(
+def test_a_package_that_is_not_there_or_a_tag_that_cannot_be_is_refused(
     desk: Bench, server: DistributionServer
 ) -> None:
     with pytest.raises(NotFound, match="kws:2"):
         send(desk, server, 2)
     with pytest.raises(InvalidInput, match="needs a tag"):
         send(desk, server, which="@sha256:" + "0" * 64)
+    for tag in (":2", ":01"):
+        with pytest.raises(InvalidInput, match="the name of another version than 1"):
+            send(desk, server, which=tag)
     assert server.requests == []
 
 
