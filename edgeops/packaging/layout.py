@@ -49,6 +49,7 @@ from edgeops.packaging.oci import (
     config_of,
     layers_of,
 )
+from edgeops.packaging.oci_manifest import OciManifest
 from edgeops.packaging.package import Package
 from edgeops.packaging.verify import check_blobs
 
@@ -92,7 +93,7 @@ def write_layout(package: Package, folder: Path) -> None:
     )
     with _disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with locked(folder):
             index = _read_index(folder) if _is_layout(folder) else _empty_index()
             if not _must_add(index, entry, package.reference, folder):
                 return
@@ -157,6 +158,51 @@ def references(folder: Path) -> tuple[str, ...]:
     """
     with _disk(folder), _well_formed(folder):
         return tuple(sorted(_names(_read_index(folder)))) if _is_layout(folder) else ()
+
+
+# ---- as a registry has it
+
+
+def read_oci_manifest(folder: Path, ref: str) -> OciManifest:
+    """Read the OCI manifest of a package; what it points to is not looked at.
+
+    Raises:
+        InvalidPackage: no layout, or no such manifest in it; NotFound: no package of that name.
+        NotTrusted: the manifest was altered; StoreFailed: the disk said no.
+    """
+    with _disk(folder), _well_formed(folder):
+        if not _is_layout(folder):
+            raise InvalidPackage(f"{folder} is empty", next_step="make it with: edgeops package")
+        return OciManifest.from_bytes(_read_blob(folder, _entry(_read_index(folder), ref, folder)))
+
+
+def add_files(manifest: OciManifest, reference: str, source: Path, folder: Path) -> bool:
+    """Move the checked blobs of a package from ``source``, on the same disk, into a layout.
+
+    The guarantees are those of ``write_layout``. Tells whether the package is new there.
+
+    Raises:
+        Conflict: another package has that name; InvalidPackage: the folder is no layout.
+        StoreFailed: the disk said no.
+    """
+    entry = manifest.entry(reference)
+    with _disk(folder), locked(folder):
+        index = _read_index(folder) if _is_layout(folder) else _empty_index()
+        is_new = _must_add(index, entry, reference, folder)
+        for each in (*manifest.blobs, entry):
+            path = blob_path(folder, each.digest)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(blob_path(source, each.digest), path)
+        sync(path.parent)
+        if is_new:
+            _replace(folder / MARKER_FILE, MARKER)
+            _replace(folder / INDEX_FILE, encode(_added(index, entry)))
+    return is_new
+
+
+def blob_path(folder: Path, digest: Digest) -> Path:
+    """Return where a layout keeps a blob."""
+    return folder / "blobs" / "sha256" / digest_hex(parse_digest(digest))
 
 
 # ---- the index
@@ -241,12 +287,8 @@ def _layer(layers: tuple[Descriptor, ...], media_type: str, folder: Path) -> Des
 # ---- blobs and files
 
 
-def _blob_path(folder: Path, digest: Digest) -> Path:
-    return folder / "blobs" / "sha256" / digest_hex(parse_digest(digest))
-
-
 def _read_blob(folder: Path, descriptor: Descriptor) -> bytes:
-    path = _blob_path(folder, descriptor.digest)
+    path = blob_path(folder, descriptor.digest)
     try:
         with path.open("rb") as file:
             data = file.read(descriptor.size_bytes + 1)
@@ -263,7 +305,7 @@ def _read_blob(folder: Path, descriptor: Descriptor) -> bytes:
 
 
 def _write_blob(folder: Path, data: bytes) -> None:
-    path = _blob_path(folder, digest_of(data))
+    path = blob_path(folder, digest_of(data))
     if not path.is_file() or path.read_bytes() != data:
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, data)
@@ -281,10 +323,11 @@ def _replace(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Have the disk keep a folder or a file as it is now."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -293,7 +336,7 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Let one writer at the index at a time; the lock leaves no file behind."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

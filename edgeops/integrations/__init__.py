@@ -1,0 +1,1 @@
+"""Ways to systems of others. Each is optional: nothing else needs it."""
