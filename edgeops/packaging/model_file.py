@@ -34,6 +34,7 @@ class ModelFile:
         tools: versions of the packages that made it, by name.
         calibration: digest of the rows that its ranges were taken from, None without.
         preprocessing: what is done to each row first, also for its float model.
+        thresholds: how sure it must be of a class, also its float model.
     """
 
     name: str
@@ -46,6 +47,7 @@ class ModelFile:
     tools: Mapping[str, str] = field(default_factory=dict)
     calibration: Digest | None = None
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
 
     @property
     def lineage(self) -> dict[str, str]:
@@ -81,4 +83,5 @@ def on_trial(file: ModelFile, engine: Engine, data: bytes | None = None) -> Iter
             artifact=artifact,
             folder=folder,
             preprocessing=file.preprocessing,
+            thresholds=file.thresholds,
         )

@@ -49,12 +49,14 @@ class Quality:
         drop: that drop.
         hidden: why the rows measure nothing, or a class or slice lost too much; None if not.
         reference: bytes of the reference profile.
+        unsure: rows on which the artifact is below the threshold of its class.
     """
 
     evidence: Evidence
     drop: PairedDrop
     hidden: GateFailed | None
     reference: bytes
+    unsure: int = 0
 
 
 def evaluate_quality(
@@ -97,6 +99,7 @@ def evaluate_quality(
         drop=drop_of(rows.y, float_predicted, predicted),
         hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
         reference=reference.to_bytes(),
+        unsure=predicted.unsure,
     )
 
 
@@ -136,6 +139,11 @@ def pass_quality_gate(
     for runtime, quality in qualities.items():
         name = files[FORMAT_OF_RUNTIME[runtime]].name
         _tell(quality.evidence, name, progress)
+        if quality.unsure:
+            progress(
+                f"note: {quality.unsure} of {quality.evidence.rows} rows are below their "
+                "threshold: no class, and so not right"
+            )
         checks.append(partial(_check_quality, quality, name))
     return _held(QUALITY_GATE, checks, waivers, progress)
 

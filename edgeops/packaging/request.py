@@ -17,6 +17,7 @@ from device_agent.protocol.evidence import MAX_SQNR_DB
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_version_key
 from device_agent.protocol.preprocessing import Preprocessing
+from device_agent.protocol.thresholds import read_thresholds
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
 from edgeops.packaging.evidence import FIDELITY_GATE, MAX_DROP, QUALITY_GATE
@@ -47,6 +48,8 @@ class PackageRequest:
         calibration: ``.npz`` with rows ``x`` that quantization takes its ranges from.
         preprocessing: what evaluation and device do to each row first, or None. Golden,
             evaluation and calibration rows are then as the application gives them.
+        thresholds: how sure the model must be of a class: one number for all, or one for each in
+            the order of the scores; empty asks for none.
         recipes: how artifacts are made: a precision (``int8``) for every format, or names of
             recipes, one for each format; empty packages files as they are.
         trust_code: take models that hold code (Lambda layers, custom objects).
@@ -61,8 +64,8 @@ class PackageRequest:
         budget: what the model may cost on a device; None takes the strictest budget of the
             profiles that share an artifact.
         lineage: where the model comes from (``data``, ``code``, ``run``, ``parent``, …).
-        min_agent: oldest agent that may run it; with preprocessing at least the first that
-            applies it.
+        min_agent: oldest agent that may run it; with preprocessing or thresholds at least the
+            first that applies them.
         scores: output that holds the scores; None finds it.
         tolerance: largest absolute difference to the golden answers that a device may show;
             None chooses by the outputs (see ``evaluate``).
@@ -76,6 +79,7 @@ class PackageRequest:
     evaluation: Path | None = None
     calibration: Path | None = None
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
     recipes: tuple[str, ...] = ()
     trust_code: bool = False
     cache: Path | None = None
@@ -129,6 +133,8 @@ def check_request(request: PackageRequest) -> None:
         if request.preprocessing is not None:
             document = request.preprocessing.to_document()
             Preprocessing.from_fields(Fields(document, "preprocessing"))
+        asked = {"thresholds": [float(each) for each in request.thresholds]}
+        read_thresholds(Fields(asked, "request"), "thresholds")
         agent_version_key(request.min_agent)
     except ProtocolError as error:
         raise InvalidInput(str(error)) from error
