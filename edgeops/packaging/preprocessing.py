@@ -15,7 +15,10 @@ from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.tabular import Feature, TabularStep
 from edgeops.domain.errors import InvalidInput
 
-_HOW = 'write what is needed of {"scale": 1, "mean": [], "std": [], "shape": [], "layout": "as-is"}'
+_HOW = (
+    'write what is needed of {"scale": 1, "mean": [], "std": [], "shape": [], "layout": "as-is"}, '
+    "and one of image, audio, tabular: docs/packages.md says what they hold"
+)
 _STEPS = {"image": ImageStep, "audio": AudioStep, "tabular": TabularStep}
 
 
