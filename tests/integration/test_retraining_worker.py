@@ -139,6 +139,7 @@ def prepare(scene: Scene) -> None:
         profiles=("raspberry-pi-5",),
         evaluation=held,
         golden=held,
+        thresholds=(0.25,),
     )
     key = KeyFolder(scene.folder / "keys").targets()
     upload(scene.client, build_package(request, key, lambda _: None), lambda _: None)
@@ -198,6 +199,7 @@ def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene:
     assert (version["version"], lineage["parent"], lineage["alarm"]) == (2, "digits:1", "a1")
     assert lineage["data"] == "train:1, digits-samples:1"
     assert lineage["retraining"] == ended["id"]
+    assert version["manifest"]["thresholds"] == [0.25]  # as its parent has it
     assert ended["rollout"], ended["why"]
     assert [each["device"] for each in scene.client.rollout(ended["rollout"])["members"]] == [
         "cam-1"
