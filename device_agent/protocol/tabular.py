@@ -113,6 +113,11 @@ class Feature:
                 raise ProtocolError(f"{path}.{key} needs categories")
         if self.unknown == ZEROS and self.encoding == INDEX:
             raise ProtocolError(f"{path}.unknown {ZEROS} needs the encoding {ONE_HOT}")
+        # What is filled is clipped too: with a clip its lowest is what matters.
+        lowest = {"clip": self.clip[0]} if self.clip else {"fill": self.fill}
+        for key, value in lowest.items():
+            if self.log1p and value is not None and nearest_float32(value) <= -1.0:
+                raise ProtocolError(f"{path}.{key} begins at {value:g}, log1p needs more than -1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

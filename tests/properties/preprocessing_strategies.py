@@ -75,12 +75,14 @@ def features(draw: st.DrawFn, name: str) -> Feature:
             encoding=encoding,
             unknown=draw(st.sampled_from(unknowns)),
         )
-    bounds = draw(st.none() | st.tuples(VALUES, VALUES))
+    log1p = draw(st.booleans())
+    values = st.floats(-0.9, MAX_VALUE) if log1p else VALUES
+    bounds = draw(st.none() | st.tuples(values, values))
     return Feature(
         name=name,
-        fill=fill,
+        fill=fill if bounds else draw(st.none() | values),
         clip=tuple(sorted(bounds)) if bounds else (),
-        log1p=draw(st.booleans()),
+        log1p=log1p,
     )
 
 

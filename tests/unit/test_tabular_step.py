@@ -194,6 +194,11 @@ def test_a_document_says_it_all_and_nothing_twice() -> None:
     assert steps(*every).filled == (True, True, False, True, False, False)
 
 
+def test_what_is_filled_before_a_clip_may_be_anything() -> None:
+    document = {"fill": -5.0, "clip": [0.0, 9.0], "log1p": True}
+    assert read({"tabular": {"features": [document]}}).filled == (True,)
+
+
 def test_steps_that_differ_are_not_taken_for_each_other() -> None:
     one, other = steps(Feature(fill=1.0)), steps(Feature(fill=2.0))
     assert one != other
@@ -227,6 +232,9 @@ HOSTILE: list[tuple[Any, str]] = [
     ([{"categories": [*range(MAX_CATEGORIES + 1)]}], r"categories has more than 256"),
     ([{"categories": [1], "clip": [0, 1]}], "categories cannot be clipped"),
     ([{"categories": [1], "log1p": True}], "nor have a logarithm"),
+    ([{"log1p": True, "clip": [-1, 5]}], r"features\[0\]\.clip begins at -1, log1p needs"),
+    ([{"log1p": True, "clip": [-1 + 1e-12, 5]}], r"features\[0\]\.clip begins at -1"),
+    ([{"log1p": True, "fill": -3}], r"features\[0\]\.fill begins at -3, log1p needs"),
     ([{"categories": [1], "encoding": "hash"}], r"encoding is 'hash'"),
     ([{"encoding": "index"}], r"features\[0\]\.encoding needs categories"),
     ([{"unknown": "last"}], r"features\[0\]\.unknown needs categories"),
