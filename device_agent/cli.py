@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import threading
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from device_agent import __version__
 from device_agent.logs import log_to_stderr
 from device_agent.protocol.errors import AgentError, BadInput, NoModel, NotTrusted
+
+if TYPE_CHECKING:
+    from device_agent.protocol.manifest import Manifest, Variant
 
 EXIT_FAILED = 1
 EXIT_NOT_TRUSTED = 6
@@ -145,14 +149,13 @@ def _infer(arguments: argparse.Namespace) -> int:
         )
     if getattr(rows, "ndim", 0) == 0:
         raise BadInput(f"{arguments.input} holds a single number, not rows")
-    elements = 1
-    for size in model.variant.inputs[0].shape:
-        elements *= max(1, size)
-    if rows.size == elements:
+    if rows.size == _row_elements(model.manifest, model.variant):
         rows = rows.reshape(1, -1)
     for row in rows[: arguments.limit]:
         answer = live.infer(arguments.model, row)
         label = answer.label if answer.label is not None else answer.class_index
+        if label is None and answer.confidence > 0:
+            label = "unknown"  # below the package's threshold
         if arguments.output == "json":
             print(
                 json.dumps(
@@ -173,6 +176,12 @@ def _infer(arguments: argparse.Namespace) -> int:
             )
     live.close()
     return 0
+
+
+def _row_elements(manifest: Manifest, variant: Variant) -> int:
+    """Return how many numbers an application gives for one row."""
+    prepared = manifest.preprocessing.row_shape if manifest.preprocessing is not None else ()
+    return math.prod(max(1, size) for size in prepared or variant.inputs[0].shape)
 
 
 def _read_rows(path: Path) -> Any:

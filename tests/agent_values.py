@@ -9,9 +9,11 @@ from device_agent.core.counts import Counts
 from device_agent.core.deployment import Deployment
 from device_agent.core.records import ModelRecord, Slot
 from device_agent.core.states import State
+from device_agent.protocol.audio import AudioStep
 from device_agent.protocol.chunks import BlobRef, chunk_hashes
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
+from device_agent.protocol.image import ImageStep
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.manifest import (
     Budget,
@@ -22,6 +24,7 @@ from device_agent.protocol.manifest import (
     Waiver,
 )
 from device_agent.protocol.orders import Ack, Command, Desired, DesiredModel, Epoch
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import (
@@ -32,6 +35,34 @@ from device_agent.protocol.reports import (
     ReportedVersion,
 )
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, confidence_bin, latency_bin
+from device_agent.protocol.tabular import Feature, TabularStep
+
+PREPROCESSINGS = {
+    "images": Preprocessing(
+        shape=(4, 4, 3), image=ImageStep(resize=(2, 2), method="nearest", channels="rgb-to-grey")
+    ),
+    "sound": Preprocessing(
+        shape=(64,),
+        audio=AudioStep(
+            sample_rate_hz=16000,
+            frame_length=32,
+            frame_step=16,
+            mel_bins=4,
+            fft_size=32,
+            upper_hz=8000,
+            coefficients=2,
+        ),
+    ),
+    "table rows": Preprocessing(
+        tabular=TabularStep(
+            features=(
+                Feature(name="age", fill=1.0, clip=(0.0, 9.0), log1p=True),
+                Feature(categories=(1.0, 2.0), encoding="index", unknown="first"),
+            )
+        )
+    ),
+}
+"""One of each kind of row."""
 
 DEVICE = DeviceId("cam-1")
 MODEL = ModelName("digits")

@@ -234,6 +234,7 @@ class Device:
         self.orders: dict[str, DesiredModel] = {}
         self.generation = 0
         self.serves_chunks = True
+        self.rows: Any = np.eye(FEATURES, dtype=np.float32)
         self.events: list[dict[str, Any]] = []
         self.start()
 
@@ -348,8 +349,8 @@ class Device:
         return self.infer(model).version
 
     def infer(self, model: str = "digits", row: Any = None) -> Any:
-        self._row = (getattr(self, "_row", -1) + 1) % FEATURES
-        given = np.eye(FEATURES, dtype=np.float32)[self._row] if row is None else row
+        self._row = (getattr(self, "_row", -1) + 1) % len(self.rows)
+        given = self.rows[self._row] if row is None else row
         return self.live.infer(ModelName(model), given)
 
     # ---- looking

@@ -26,6 +26,7 @@ from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.manifest import Manifest, TensorSpec, Variant, Waiver
 from device_agent.protocol.orders import Ack, Desired
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reports import (
     Need,
     Reported,
@@ -113,6 +114,7 @@ def tiny_package(
     waivers: tuple[Waiver, ...] = (),
     chunk_bytes: int = 256,
     lineage: dict[str, str] | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> TinyPackage:
     """Make and sign a manifest by hand."""
     artifact = artifact if artifact is not None else f"{model}:{number} ".encode() * 100
@@ -130,12 +132,13 @@ def tiny_package(
     manifest = Manifest(
         model=ModelName(model),
         version=number,
-        min_agent="0.1.0",
+        min_agent="0.1.0" if preprocessing is None else "0.2.0",
         labels=("no", "yes"),
         variants=(variant,),
         min_accuracy=None,
         waivers=waivers,
         lineage={"run": f"run-{number}"} if lineage is None else lineage,
+        preprocessing=preprocessing,
     )
     data = manifest.to_bytes()
     return TinyPackage(

@@ -26,7 +26,15 @@ class Tally:
     def observe(
         self, *, latency_us: float, class_index: int | None, confidence: float, finite: bool
     ) -> None:
-        """Count one inference that gave an answer."""
+        """Count one inference that gave an answer.
+
+        Args:
+            latency_us: microseconds in the runtime.
+            class_index: predicted class, None without one.
+            confidence: of the likeliest class, also of one below its threshold: how sure the
+                model was is what drift and estimated accuracy are made of. 0 without classes.
+            finite: whether every score is.
+        """
         self._inferences += 1
         self._latency[latency_bin(latency_us)] += 1
         if not finite:
@@ -36,6 +44,8 @@ class Tally:
             if class_index >= len(self._classes):
                 self._classes.extend([0] * (class_index + 1 - len(self._classes)))
             self._classes[class_index] += 1
+            self._confidence[confidence_bin(confidence)] += 1
+        elif class_index is None and confidence > 0:
             self._confidence[confidence_bin(confidence)] += 1
 
     def observe_failure(self) -> None:

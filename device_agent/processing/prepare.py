@@ -1,12 +1,15 @@
 """Preparing rows: a package's preprocessing, the same at packaging and on the device.
 
 One formula (``protocol.preprocessing``), in float32, one operation after the other: so one row
-and many give the same bits, on every machine.
+and many give the same bits, on every machine. What is done before scaling to an image, to sound
+or to a table's row is done to each row by itself. Its logarithms and transforms are computed in
+double precision: machines may differ in the last bit of a float32, and no more.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -32,7 +35,7 @@ def prepare_row(x: Any, preprocessing: Preprocessing | None, spec: TensorSpec) -
 
     Raises:
         BadInput: as ``fit_row``: another number of elements, not numbers, or an input of
-            integers (prepared rows are float32).
+            integers (prepared rows are float32); or what the row lacks cannot be filled.
     """
     if preprocessing is None:
         return fit_row(x, spec)
@@ -50,7 +53,8 @@ def prepare_rows(x: NDArray[Any], preprocessing: Preprocessing | None) -> NDArra
         float32 ``[n, ...]``, each row the same as by itself.
 
     Raises:
-        BadInput: rows of another number of elements than ``shape`` has, or not numbers.
+        BadInput: rows of another number of elements than ``shape`` has, not numbers, or one that
+            lacks what cannot be filled.
     """
     if preprocessing is None:
         return x
@@ -71,6 +75,7 @@ class _Arrays:
     scale: np.float32
     mean: NDArray[np.float32] | None
     std: NDArray[np.float32] | None
+    work: Callable[[NDArray[Any]], NDArray[np.float32]] | None
 
 
 @lru_cache(maxsize=64)
@@ -81,7 +86,27 @@ def _arrays(preprocessing: Preprocessing) -> _Arrays:
         scale=np.float32(preprocessing.scale),
         mean=np.array(preprocessing.mean, np.float32) if preprocessing.mean else None,
         std=np.array(preprocessing.std, np.float32) if preprocessing.std else None,
+        work=_work(preprocessing),
     )
+
+
+def _work(
+    preprocessing: Preprocessing,
+) -> Callable[[NDArray[Any]], NDArray[np.float32]] | None:
+    # Imported on use: a device has one kind of rows.
+    if preprocessing.image is not None:
+        from device_agent.processing.image import ImageWork
+
+        return ImageWork(preprocessing.image, preprocessing.row_shape)
+    if preprocessing.audio is not None:
+        from device_agent.processing.audio import AudioWork
+
+        return AudioWork(preprocessing.audio)
+    if preprocessing.tabular is not None:
+        from device_agent.processing.tabular import TabularWork
+
+        return TabularWork(preprocessing.tabular)
+    return None
 
 
 def _prepared(x: Any, preprocessing: Preprocessing, *, rows: int | None, name: str) -> NDArray[Any]:
@@ -94,9 +119,13 @@ def _prepared(x: Any, preprocessing: Preprocessing, *, rows: int | None, name: s
         raise BadInput(f"input {name!r} is no array: {error}") from error
     if not np.can_cast(row.dtype, np.float32, "same_kind"):
         raise BadInput(f"input {name!r} takes numbers, given: {row.dtype.name}")
-    if preprocessing.shape:
-        row = _reshaped(row, preprocessing.shape, rows, name)
+    if preprocessing.row_shape:
+        row = _reshaped(row, preprocessing.row_shape, rows, name)
     arrays = _arrays(preprocessing)
+    if arrays.work is not None:
+        # What is not finite stays so and is found in the answer: no need to warn of it here.
+        with np.errstate(invalid="ignore", over="ignore"):
+            row = arrays.work(row) if rows is None else np.stack([*map(arrays.work, row)])
     result: NDArray[Any] = np.multiply(row, arrays.scale, dtype=np.float32)
     if arrays.mean is not None:
         result = np.subtract(result, arrays.mean)

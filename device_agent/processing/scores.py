@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from device_agent.protocol.thresholds import threshold_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,8 +24,9 @@ https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantizatio
 class Scores:
     """The class that a row of scores means.
 
-    ``class_index`` is None where there is none: not finite, or not scores of classes (a single
-    number, a tensor with more than one row). ``confidence`` is 0 to 1, and 0 without a class.
+    ``class_index`` is None where there is none: not finite, not scores of classes (a single
+    number, a tensor with more than one row), or below the threshold of the class. ``confidence``
+    is 0 to 1: of the class, also of one below its threshold, and 0 where there are no classes.
     """
 
     class_index: int | None
@@ -31,7 +34,7 @@ class Scores:
     finite: bool
 
 
-def read_scores(output: NDArray[Any]) -> Scores:
+def read_scores(output: NDArray[Any], thresholds: tuple[float, ...] = ()) -> Scores:
     """Read the scores of one row.
 
     Args:
@@ -39,6 +42,7 @@ def read_scores(output: NDArray[Any]) -> Scores:
             softmax then gives the confidence; 8-bit ``[1, C]``: probabilities in 1/256, as
             quantized softmax layers give them; one integer of any shape: the class itself,
             with confidence 1.
+        thresholds: least confidence of every class, or of each; empty asks for none.
 
     Returns:
         Class, confidence, and whether every value is finite.
@@ -57,7 +61,10 @@ def read_scores(output: NDArray[Any]) -> Scores:
     if not math.isfinite(total):
         return Scores(class_index=None, confidence=0.0, finite=False)
     top = max(row)
-    return Scores(class_index=row.index(top), confidence=_confidence(row, top, total), finite=True)
+    index, confidence = row.index(top), _confidence(row, top, total)
+    if thresholds and confidence < threshold_of(thresholds, index):
+        return Scores(class_index=None, confidence=confidence, finite=True)
+    return Scores(class_index=index, confidence=confidence, finite=True)
 
 
 def _confidence(row: list[float], top: float, total: float) -> float:

@@ -73,6 +73,15 @@ class Fields:
             raise ProtocolError(f"{self.path}.{key} is {value[:40]!r}, not {pattern.pattern}")
         return value
 
+    def word(self, key: str, known: tuple[str, ...]) -> str:
+        """Return a string that is one of ``known``."""
+        value = self.text(key)
+        if value not in known:
+            raise ProtocolError(
+                f"{self.path}.{key} is {value[:40]!r}, not one of {', '.join(known)}"
+            )
+        return value
+
     def integer(self, key: str, *, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
         """Return an integer in ``minimum..maximum`` (booleans are not integers here)."""
         value: int = self._typed(key, int)

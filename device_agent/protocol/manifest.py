@@ -17,8 +17,10 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import ModelName
-from device_agent.protocol.preprocessing import FIRST_AGENT, Preprocessing
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.sketch import MAX_CLASSES
+from device_agent.protocol.thresholds import FIRST_AGENT as FIRST_AGENT_OF_THRESHOLDS
+from device_agent.protocol.thresholds import check_thresholds, read_thresholds
 
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_VERSION = 1_000_000_000
@@ -219,8 +221,9 @@ class Waiver:
 class Manifest:
     """The edge manifest of a package: model, version, variants, gates, lineage.
 
-    ``preprocessing`` is what evaluation and device do to each row, for all variants; a package
-    that has it needs an agent from ``preprocessing.FIRST_AGENT`` on.
+    ``preprocessing`` is what evaluation and device do to each row, ``thresholds`` how sure they
+    must be of a class, for all variants; a package that has them needs an agent that knows them,
+    see ``first_agents``.
     """
 
     model: ModelName
@@ -232,6 +235,12 @@ class Manifest:
     waivers: tuple[Waiver, ...] = ()
     lineage: Mapping[str, str] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def filled(self) -> tuple[bool, ...]:
+        """For each element of a row whether it may be missing (NaN); empty: none may."""
+        return self.preprocessing.filled if self.preprocessing is not None else ()
 
     def is_waived(self, gate: str) -> bool:
         """Tell whether ``gate`` was waived at packaging."""
@@ -249,6 +258,8 @@ class Manifest:
         more: dict[str, object] = {}
         if self.preprocessing is not None:
             more["preprocessing"] = self.preprocessing.to_document()
+        if self.thresholds:
+            more["thresholds"] = [float(each) for each in self.thresholds]
         return encode(
             {
                 **more,
@@ -285,14 +296,28 @@ class Manifest:
             waivers=fields.list_of("waivers", Waiver.from_fields, max_items=32),
             lineage={key: fields.fields("lineage").text(key) for key in _keys(fields, "lineage")},
             preprocessing=fields.optional("preprocessing", Preprocessing.from_fields),
+            thresholds=read_thresholds(fields, "thresholds") if fields.has("thresholds") else (),
         )
         if not manifest.variants:
             raise ProtocolError("manifest.variants is empty")
-        if manifest.preprocessing is not None and is_older(manifest.min_agent, FIRST_AGENT):
-            raise ProtocolError(
-                f"manifest.min_agent is {manifest.min_agent}, preprocessing needs {FIRST_AGENT}"
-            )
+        for variant in manifest.variants:
+            check_thresholds("manifest.thresholds", manifest.thresholds, variant.classes)
+        for what, needed in first_agents(manifest.preprocessing, manifest.thresholds).items():
+            if is_older(manifest.min_agent, needed):
+                raise ProtocolError(
+                    f"manifest.min_agent is {manifest.min_agent}, {what} needs {needed}"
+                )
         return manifest
+
+
+def first_agents(
+    preprocessing: Preprocessing | None, thresholds: tuple[float, ...]
+) -> dict[str, str]:
+    """Return the first agent that knows each of these, by the path of the field."""
+    needed = dict(preprocessing.first_agents) if preprocessing is not None else {}
+    if thresholds:
+        needed["thresholds"] = FIRST_AGENT_OF_THRESHOLDS
+    return needed
 
 
 def _keys(fields: Fields, key: str) -> list[str]:

@@ -133,7 +133,7 @@ def _with_golden(
         nonfinite=_nonfinite(answers, rows.count),
         max_abs_difference=difference,
         label_mismatches=mismatches,
-        accuracy=_accuracy(answers.get(spec.scores), rows),
+        accuracy=_accuracy(answers.get(spec.scores), rows, spec),
         outputs_data=answers if spec.return_outputs else None,
     )
 
@@ -168,10 +168,10 @@ def _largest(given: Array, expected: Array) -> float:
     return min(MAX_NUMBER, float(gaps.max(initial=0.0)))
 
 
-def _accuracy(scores: Array | None, rows: GoldenRows) -> float | None:
+def _accuracy(scores: Array | None, rows: GoldenRows, spec: ProbeSpec) -> float | None:
     if scores is None or rows.labels is None:
         return None
-    said = [read_scores(row[np.newaxis]).class_index for row in scores]
+    said = [read_scores(row[np.newaxis], spec.thresholds).class_index for row in scores]
     right = sum(one == int(label) for one, label in zip(said, rows.labels, strict=True))
     return right / rows.count
 
@@ -182,7 +182,7 @@ def _parent_accuracy(model: LoadedModel, spec: ProbeSpec) -> float | None:
         return None
     rows = _read_golden(spec.parent_golden)
     try:
-        return _accuracy(_answers(model, rows, spec).get(spec.scores), rows)
+        return _accuracy(_answers(model, rows, spec).get(spec.scores), rows, spec)
     except BadInput:
         return None
 

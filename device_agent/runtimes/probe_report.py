@@ -7,7 +7,7 @@ comes from outside.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from device_agent.protocol.codec import decode, encode
@@ -16,6 +16,7 @@ from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import TensorSpec
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.thresholds import read_thresholds
 from device_agent.runtimes.contract import Array
 
 MAX_SPEC_BYTES = 60 * 1024
@@ -38,6 +39,7 @@ class ProbeSpec:
             accuracy is measured, if its rows fit this model at all.
         scores: name of the output that holds the scores; empty: none is read.
         preprocessing: what is done to each row first, or None.
+        thresholds: how sure the scores must be of a class, see ``protocol.thresholds``.
         threads: threads of the runtime.
         optimized: False leaves out what the runtime does for speed.
         return_outputs: send the answers to the golden rows back too.
@@ -51,6 +53,7 @@ class ProbeSpec:
     parent_golden: str | None = None
     scores: str = ""
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
     threads: int = 1
     optimized: bool = True
     return_outputs: bool = False
@@ -64,7 +67,7 @@ class ProbeSpec:
             ProtocolError: a path that cannot be, or is far too long.
         """
         prepared = self.preprocessing and self.preprocessing.to_document()
-        data = encode({**asdict(self), "preprocessing": prepared})
+        data = encode({**asdict(replace(self, preprocessing=None)), "preprocessing": prepared})
         if len(data) > MAX_SPEC_BYTES:
             raise ProtocolError(f"probe spec of {len(data)} bytes")
         return data
@@ -80,6 +83,7 @@ class ProbeSpec:
             parent_golden=_path(fields, "parent_golden"),
             scores=fields.text("scores"),
             preprocessing=fields.optional("preprocessing", Preprocessing.from_fields),
+            thresholds=read_thresholds(fields, "thresholds"),
             threads=fields.integer("threads", minimum=1, maximum=1024),
             optimized=fields.boolean("optimized"),
             return_outputs=fields.boolean("return_outputs"),

@@ -120,7 +120,11 @@ class Agent:
                 does not know.
         """
         if isinstance(label, str):
-            if prediction.label is None:
+            # Below a threshold there is no class, and so no name, though the package has names.
+            named = prediction.label is not None or (
+                prediction.class_index is None and self._names(prediction)
+            )
+            if not named:
                 raise BadInput(f"{prediction.model} has no label names; give the class index")
             correct = prediction.label == label
         else:
@@ -143,9 +147,12 @@ class Agent:
     def _class_index(self, prediction: Prediction, label: int | str) -> int | None:
         if not isinstance(label, str):
             return int(label) if label >= 0 else None
-        live = self._live.get(ModelName(prediction.model))
-        names = live.manifest.labels if live is not None else ()
+        names = self._names(prediction)
         return names.index(label) if label in names else None
+
+    def _names(self, prediction: Prediction) -> tuple[str, ...]:
+        live = self._live.get(ModelName(prediction.model))
+        return live.manifest.labels if live is not None else ()
 
     @property
     def models(self) -> dict[str, int]:

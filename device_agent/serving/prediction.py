@@ -16,9 +16,10 @@ class Prediction:
         version: number of the version that answered.
         digest: digest of its manifest: the name of its package.
         outputs: every output as a numpy array, by name, with a batch dimension of 1.
-        class_index: predicted class, None for a model without scores.
-        label: name of the predicted class, None if the package has no labels.
-        confidence: confidence of the predicted class, 0 to 1.
+        class_index: predicted class, None for a model without scores and for a prediction below
+            the package's threshold.
+        label: name of the predicted class, None without one or if the package has no labels.
+        confidence: 0 to 1, of the likeliest class; also where it is below its threshold.
         latency_ms: milliseconds in the runtime.
         sample: ticket of the row if it was chosen as a sample, None otherwise.
     """

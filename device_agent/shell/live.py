@@ -32,7 +32,8 @@ class Answer:
     """What a model said to one row.
 
     ``outputs`` are numpy arrays by name, with a batch dimension of 1; ``class_index`` and
-    ``confidence`` come from the output that the package names as its scores.
+    ``confidence`` come from the output that the package names as its scores. Below the package's
+    threshold there is a confidence, but no class.
     """
 
     outputs: Mapping[str, Any]
@@ -98,7 +99,7 @@ class LiveModel:
         if self.inputs is not None:
             # The reference profile is of rows as the application gives them.
             self.inputs.observe(fitted if preprocessing is None else counted_row(row))
-        scores = read_scores(outputs[self._scores_at])
+        scores = read_scores(outputs[self._scores_at], self.manifest.thresholds)
         self.tally.observe(
             latency_us=latency_us,
             class_index=scores.class_index,

@@ -56,6 +56,7 @@ class SelfTest:
             parent_golden=_golden_path(root, parent) if parent is not None else None,
             scores=variant.scores,
             preprocessing=manifest.preprocessing,
+            thresholds=manifest.thresholds,
             threads=threads,
         )
         self._process = start_probe(spec, deadline_s=time.monotonic() + timeout_s)

@@ -72,6 +72,7 @@ def manifest(each: Manifest) -> Json:
         "lineage": dict(each.lineage),
         "variants": variants,
         "preprocessing": each.preprocessing and each.preprocessing.to_document(),
+        "thresholds": list(each.thresholds),
     }
 
 

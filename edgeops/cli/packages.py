@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from edgeops.cli.formula import formula, short
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table, size
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import InvalidInput
-
-SHOWN_CHANNELS = 4
 
 
 @click.command()
@@ -53,7 +51,13 @@ SHOWN_CHANNELS = 4
 @click.option(
     "--preprocessing",
     type=click.Path(path_type=Path),
-    help="JSON file with scale, mean, std, shape, layout: done to each row, here and on devices.",
+    help="JSON file (scale, mean, std, shape, layout; image, audio or tabular): done to each row, "
+    "here and on devices.",
+)
+@click.option(
+    "--thresholds",
+    metavar="NUMBERS",
+    help="Confidence below which there is no class: 0.6, or one for each class joined by commas.",
 )
 @click.option(
     "--trust-code", is_flag=True, help="Take a Keras model with Lambda layers or custom objects."
@@ -120,6 +124,7 @@ def package(
     from edgeops.packaging.preprocessing import read_preprocessing
     from edgeops.packaging.quality import FidelityBars
     from edgeops.packaging.request import PackageRequest
+    from edgeops.packaging.thresholds import parse_thresholds
     from edgeops.service.local import make_package
 
     steps = given["preprocessing"]
@@ -137,6 +142,7 @@ def package(
         evaluation=given["evaluation"],
         calibration=given["calibration"],
         preprocessing=preprocessing,
+        thresholds=parse_thresholds(given["thresholds"]) if given["thresholds"] is not None else (),
         recipes=given["recipes"],
         objective=given["objective"],
         trust_code=given["trust_code"],
@@ -217,7 +223,9 @@ def show_model(settings: Settings, reference: str, output: str) -> None:
         say(f"waived: {waiver['gate']} ({waiver['reason']})")
     preprocessing = found["manifest"].get("preprocessing")  # an older hub does not say
     if preprocessing:
-        say(f"preprocessing: {_formula(preprocessing)}")
+        say(f"preprocessing: {formula(preprocessing)}")
+    if thresholds := found["manifest"].get("thresholds"):
+        say(f"thresholds: {short(thresholds)}")
     rows = [
         (
             ", ".join(variant["profiles"]),
@@ -291,23 +299,6 @@ def _show_built(built: Any, folder: Path, output: str) -> None:
     ]
     show_table(("PROFILES", "RUNTIME", "SIZE", "CHUNKS", "GOLDEN ACCURACY"), rows)
     click.echo(f"{manifest.model}:{manifest.version} {built.digest}")
-
-
-def _formula(preprocessing: Mapping[str, Any]) -> str:
-    """Return what is done to a row, in one line."""
-
-    def short(numbers: Sequence[float]) -> str:
-        shown = [f"{each:g}" for each in numbers[:SHOWN_CHANNELS]]
-        more = len(numbers) - len(shown)
-        return ", ".join(shown) + (f", … ({more} more)" if more else "")
-
-    value = f"row * {preprocessing['scale']:g}"
-    if preprocessing["mean"]:
-        value += f" - [{short(preprocessing['mean'])}]"
-    if preprocessing["std"]:
-        value = f"({value}) / [{short(preprocessing['std'])}]"
-    shape = f", shape {list(preprocessing['shape'])}" if preprocessing["shape"] else ""
-    return f"{value}{shape}, {preprocessing['layout']}"
 
 
 def _waivers(gates: tuple[str, ...], reasons: tuple[str, ...]) -> tuple[Any, ...]:

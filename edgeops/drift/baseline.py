@@ -59,7 +59,7 @@ def baseline_of(reference: ReferenceProfile, evidence: Evidence | None) -> Basel
         names=(*(feature.name for feature in plan.features), CLASSES, CONFIDENCE),
         counts=(
             *(_in_order(f, part) for f, part in zip(plan.features, inputs, strict=True)),
-            _array((*reference.classes, 0)),
+            _array((*reference.classes, _unsure(reference))),
             _coarse(reference.confidence),
         ),
         ordered=(*(True for _ in inputs), False, True),
@@ -71,7 +71,8 @@ def baseline_of(reference: ReferenceProfile, evidence: Evidence | None) -> Basel
 def counts_of(baseline: Baseline, window: Window) -> tuple[Counts, ...]:
     """Return a window's counts, feature by feature as the baseline has them.
 
-    A class that the reference does not know falls into the last bin of the predicted class.
+    A class that the reference does not know falls into the last bin of the predicted class, and
+    so do predictions below their threshold, which have a confidence and no class.
 
     Raises:
         ProtocolError: the window was counted by another plan.
@@ -85,7 +86,7 @@ def counts_of(baseline: Baseline, window: Window) -> tuple[Counts, ...]:
     classes = [*window.classes[:known], *(0,) * (known - len(window.classes))]
     return (
         *(_in_order(f, part) for f, part in zip(features, inputs, strict=True)),
-        _array((*classes, sum(window.classes[known:]))),
+        _array((*classes, sum(window.classes[known:]) + _unsure(window))),
         _coarse(window.confidence),
     )
 
@@ -116,6 +117,11 @@ def _order(feature: FeaturePlan) -> tuple[int, ...]:
 @lru_cache(maxsize=CACHED_PLANS)
 def _schema(plan: SketchPlan) -> str:
     return plan.schema
+
+
+def _unsure(counts: ReferenceProfile | Window) -> int:
+    """Return how many predictions were below the threshold of their class."""
+    return max(0, sum(counts.confidence) - sum(counts.classes))
 
 
 def _array(counts: tuple[int, ...]) -> Counts:

@@ -24,8 +24,8 @@ from device_agent.protocol.manifest import (
     Waiver,
     agent_version_key,
     class_count,
+    first_agents,
 )
-from device_agent.protocol.preprocessing import FIRST_AGENT
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.profile import Profile
 from edgeops.packaging.arena import Arena
@@ -149,8 +149,9 @@ class _Rows:
 
 def _read_rows(request: PackageRequest, progress: Progress) -> _Rows:
     """Read all rows before any model: what cannot be is said before minutes of conversion."""
+    filled = request.preprocessing.filled if request.preprocessing is not None else ()
     golden, evaluation, calibration = (
-        read_golden_rows(path) if path is not None else None
+        read_golden_rows(path, filled) if path is not None else None
         for path in (request.golden, request.evaluation, request.calibration)
     )
     if evaluation is not None:
@@ -314,12 +315,13 @@ def _manifest(
         waivers=waivers,
         lineage=lineage,
         preprocessing=request.preprocessing,
+        thresholds=request.thresholds,
     )
 
 
 def _min_agent(request: PackageRequest, variants: Sequence[Variant]) -> str:
     """Return the oldest agent that can run all of it."""
-    needed = [FIRST_AGENT] if request.preprocessing is not None else []
+    needed = list(first_agents(request.preprocessing, request.thresholds).values())
     needed += [
         FIRST_AGENT_OF_RUNTIME[each.runtime]
         for each in variants

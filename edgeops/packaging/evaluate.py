@@ -23,6 +23,7 @@ from device_agent.protocol.errors import AgentError, BadInput, ProtocolError
 from device_agent.protocol.manifest import TensorSpec, class_count
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.thresholds import check_thresholds
 from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
@@ -80,7 +81,8 @@ class Evaluation:
 class Trial:
     """One artifact to evaluate: the file alone in ``folder``, and how errors name it.
 
-    ``preprocessing`` is what is done to each row first.
+    ``preprocessing`` is what is done to each row first, ``thresholds`` how sure it must be of a
+    class.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Trial:
     artifact: Path
     folder: Path
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
 
 
 def evaluate(
@@ -105,11 +108,12 @@ def evaluate(
         InvalidModel: it does not load, crashes, hangs, answers NaN, or answers the same rows
             differently the second time.
         InvalidGolden: the rows do not fit it, or have classes that it does not know.
-        InvalidInput: there is no output of that name, or what preprocessing makes is no input
-            of the model.
+        InvalidInput: there is no output of that name, what preprocessing makes is no input of
+            the model, or thresholds that do not fit its classes.
     """
     described = _describe(trial)
     chosen = choose_scores(described.outputs, scores)
+    _check_thresholds(trial, chosen)
     found = Evaluation(
         engine=trial.engine,
         inputs=described.inputs,
@@ -135,7 +139,7 @@ def evaluate(
         tolerance=allowed,
         golden=document,
         golden_accuracy=repeated.accuracy,
-        accuracy=_accuracy(given[chosen.name], rows),
+        accuracy=_accuracy(given[chosen.name], rows, trial),
         rows=len(rows.x),
         latency_ms_p95=repeated.latency_ms_p95,
     )
@@ -159,7 +163,7 @@ def predict(
     given, outputs = _answer(trial, rows, like)
     chosen = choose_scores(outputs, scores)
     _check_classes(rows, chosen, trial)
-    return read_predictions(given[chosen.name])
+    return read_predictions(given[chosen.name], trial.thresholds)
 
 
 def answers(
@@ -208,14 +212,28 @@ def _check_preprocessing(trial: Trial, spec: TensorSpec) -> None:
     preprocessing = trial.preprocessing
     if preprocessing is None:
         return
-    shape = preprocessing.shape or tuple(max(1, size) for size in spec.shape)
+    shape = preprocessing.row_shape or tuple(max(1, size) for size in spec.shape)
     try:
         prepare_row(np.zeros(shape, np.float32), preprocessing, spec)
     except BadInput as error:
         raise InvalidInput(
             f"what preprocessing makes is no input of {trial.name}: {error}",
-            next_step="its shape must have as many elements as the input, which must be of floats",
+            next_step="it must make as many elements as the input has, which must be of floats",
         ) from error
+
+
+def _check_thresholds(trial: Trial, scores: TensorSpec) -> None:
+    """Refuse thresholds that would silently do nothing."""
+    classes = class_count(scores)
+    if trial.thresholds and classes == 0:
+        raise InvalidInput(
+            f"output {scores.name!r} of {trial.name} has no confidence that thresholds could ask",
+            next_step="leave the thresholds out, or name the output with the scores",
+        )
+    try:
+        check_thresholds("thresholds", trial.thresholds, classes)
+    except ProtocolError as error:
+        raise InvalidInput(f"{trial.name}: {error}", next_step=error.next_step) from error
 
 
 def _row_bytes(rows: LabelledRows, outputs: Sequence[TensorSpec]) -> int:
@@ -273,6 +291,7 @@ def _probe(
         golden=str(path) if golden is not None else None,
         scores=scores,
         preprocessing=trial.preprocessing,
+        thresholds=trial.thresholds,
         return_outputs=return_outputs,
         warmup=0 if return_outputs else 3,
         repeats=1 if return_outputs else 30,
@@ -318,10 +337,10 @@ def _check_classes(rows: LabelledRows, scores: TensorSpec, trial: Trial) -> None
         )
 
 
-def _accuracy(scores: NDArray[Any], rows: LabelledRows) -> float | None:
+def _accuracy(scores: NDArray[Any], rows: LabelledRows, trial: Trial) -> float | None:
     if rows.y is None:
         return None
-    said = [read_scores(row[np.newaxis]).class_index for row in scores]
+    said = [read_scores(row[np.newaxis], trial.thresholds).class_index for row in scores]
     right = sum(one == int(label) for one, label in zip(said, rows.y, strict=True))
     return right / len(said)
 

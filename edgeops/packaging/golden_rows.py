@@ -32,7 +32,7 @@ class LabelledRows:
     """Rows to evaluate a model on.
 
     Attributes:
-        x: finite numbers, ``[n, ...]``.
+        x: finite numbers, ``[n, ...]``; NaN where preprocessing fills what is missing.
         y: true classes, int64 ``[n]``, or None if the file has none.
         digest: digest of the file that they came from.
         slices: what somebody named parts of the rows by: by kind, a name for each row, ``[n]``.
@@ -62,11 +62,16 @@ class LabelledRows:
         return self if len(kept) == len(flat) else self.at(kept)
 
 
-def read_golden_rows(path: Path) -> LabelledRows:
+def read_golden_rows(path: Path, filled: tuple[bool, ...] = ()) -> LabelledRows:
     """Read golden rows; of more than ``MAX_EVALUATED_ROWS`` an evenly spaced part.
 
     Besides ``x`` and ``y`` a file may hold ``slice.KIND``: for each row the name (text or an
     integer) of the part that it belongs to.
+
+    Args:
+        path: of the ``.npz``.
+        filled: for each element of a row whether it may be missing (NaN), because preprocessing
+            fills it; empty: none may.
 
     Raises:
         InvalidGolden: no such file, no ``.npz``, other keys, different lengths, no rows, wrong
@@ -92,7 +97,7 @@ def read_golden_rows(path: Path) -> LabelledRows:
     except TypeError as error:  # a lone .npy has no context manager
         raise InvalidGolden(f"{path} is one array, not rows and labels", next_step=_HOW) from error
     rows = LabelledRows(
-        x=_checked_x(x, path),
+        x=_checked_x(x, path, filled),
         y=_checked_y(y, x, path),
         digest=digest_of(data),
         name=str(path),
@@ -128,16 +133,21 @@ def spread(count: int, most: int) -> NDArray[np.int64]:
     return np.array([number * count // kept for number in range(kept)], dtype=np.int64)
 
 
-def _checked_x(x: NDArray[Any], path: Path) -> NDArray[Any]:
+def _checked_x(x: NDArray[Any], path: Path, filled: tuple[bool, ...]) -> NDArray[Any]:
     if x.dtype.kind not in "fiub":
         raise InvalidGolden(f"x in {path} is {x.dtype}, not numbers", next_step=_HOW)
     if x.ndim < 1 or x.size == 0:
         raise InvalidGolden(f"x in {path} holds no rows (shape {list(x.shape)})", next_step=_HOW)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
-        bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).argmax())
-        raise InvalidGolden(
-            f"x in {path} has NaN or infinity, first in row {bad}", next_step="drop such rows"
-        )
+        bad = (~np.isfinite(x)).reshape(len(x), -1)
+        if bad.shape[1] == len(filled):
+            bad &= ~(np.isnan(x).reshape(bad.shape) & np.array(filled))
+        if bad.any():
+            row, at = np.argwhere(bad)[0].tolist()
+            raise InvalidGolden(
+                f"x in {path} has NaN or infinity, first in row {row} at element {at}",
+                next_step="drop such rows, or let preprocessing fill what is missing (NaN)",
+            )
     return x
 
 

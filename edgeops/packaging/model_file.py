@@ -33,6 +33,7 @@ class ModelFile:
             that model itself.
         calibration: digest of the rows that its ranges were taken from, None without.
         preprocessing: what is done to each row first, also for its float model.
+        thresholds: how sure it must be of a class, also its float model.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelFile:
     float_data: bytes | None = None
     calibration: Digest | None = None
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
 
     @property
     def recipe(self) -> str:
@@ -82,4 +84,5 @@ def on_trial(file: ModelFile, engine: Engine, data: bytes | None = None) -> Iter
             artifact=artifact,
             folder=folder,
             preprocessing=file.preprocessing,
+            thresholds=file.thresholds,
         )

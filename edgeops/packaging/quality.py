@@ -47,12 +47,14 @@ class Quality:
         drop: that drop.
         hidden: why the rows measure nothing, or a class or slice lost too much; None if not.
         reference: bytes of the reference profile.
+        unsure: rows on which the artifact is below the threshold of its class.
     """
 
     evidence: Evidence
     drop: PairedDrop
     hidden: GateFailed | None
     reference: bytes
+    unsure: int = 0
 
 
 def evaluate_quality(
@@ -95,6 +97,7 @@ def evaluate_quality(
         drop=drop_of(rows.y, float_predicted, predicted),
         hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
         reference=reference.to_bytes(),
+        unsure=predicted.unsure,
     )
 
 
@@ -161,6 +164,11 @@ def tell(
     """Say what was measured of each artifact."""
     for runtime, quality in qualities.items():
         _tell(quality.evidence, files[FORMAT_OF_RUNTIME[runtime]].name, progress)
+        if quality.unsure:
+            progress(
+                f"note: {quality.unsure} of {quality.evidence.rows} rows are below their "
+                "threshold: no class, and so not right"
+            )
 
 
 def _tell(evidence: Evidence, name: str, progress: Callable[[str], None]) -> None:

@@ -73,6 +73,7 @@ def _answered(
             golden=str(golden),
             scores=variant.scores,
             preprocessing=manifest.preprocessing,
+            thresholds=manifest.thresholds,
             repeats=1,
         )
         report = spawn_probe(spec, timeout_s=PROBE_TIMEOUT_S, python=engine.python)

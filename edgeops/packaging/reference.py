@@ -14,7 +14,7 @@ from device_agent.processing.features import SUMMARY, bins_of, features_of
 from device_agent.protocol.plan import MAX_ELEMENTS, FeaturePlan, SketchPlan
 from device_agent.protocol.reference import ReferenceProfile
 from device_agent.protocol.sketch import CONFIDENCE_BINS, confidence_bin
-from edgeops.packaging.predictions import Predictions
+from edgeops.packaging.predictions import NO_CLASS, Predictions
 
 QUANTILE_BINS = 16
 ATOM_SHARE = 0.05
@@ -56,11 +56,13 @@ def make_reference(
         inputs += [int(count) for count in counts]
     bins = np.array([confidence_bin(float(each)) for each in predicted.confidence], dtype=np.intp)
     right = predicted.classes == truth
+    # As devices count: a prediction below its threshold has a confidence, and no class.
+    told = predicted.classes[predicted.classes != NO_CLASS]
     return ReferenceProfile(
         plan=plan,
         rows=len(rows),
         inputs=tuple(inputs),
-        classes=_counts(predicted.classes, int(max(predicted.classes.max(), truth.max())) + 1),
+        classes=_counts(told, int(max(told.max(initial=0), truth.max())) + 1),
         confidence=_counts(bins, CONFIDENCE_BINS),
         correct=_counts(bins[right], CONFIDENCE_BINS),
     )

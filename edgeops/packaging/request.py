@@ -16,6 +16,7 @@ from device_agent.protocol.evidence import MAX_SQNR_DB
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import MAX_VERSION, Budget, Waiver, agent_version_key
 from device_agent.protocol.preprocessing import Preprocessing
+from device_agent.protocol.thresholds import read_thresholds
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
 from edgeops.packaging.evidence import MAX_DROP
@@ -49,6 +50,8 @@ class PackageRequest:
         calibration: ``.npz`` with rows ``x`` that quantization takes its ranges from.
         preprocessing: what evaluation and device do to each row first, or None. Golden,
             evaluation and calibration rows are then as the application gives them.
+        thresholds: how sure the model must be of a class: one number for all, or one for each in
+            the order of the scores; empty asks for none.
         recipes: how artifacts are made: a precision (``int8``) for every format, or recipes or
             their names or files, one for each format; ``auto`` searches one; empty packages
             files as they are.
@@ -65,8 +68,8 @@ class PackageRequest:
         budget: what the model may cost on a device; None takes the strictest budget of the
             profiles that share an artifact.
         lineage: where the model comes from (``data``, ``code``, ``run``, ``parent``, …).
-        min_agent: oldest agent that may run it; with preprocessing at least the first that
-            applies it.
+        min_agent: oldest agent that may run it; with preprocessing or thresholds at least the
+            first that applies them.
         scores: output that holds the scores; None finds it.
         tolerance: largest absolute difference to the golden answers that a device may show;
             None chooses by the outputs (see ``evaluate``).
@@ -80,6 +83,7 @@ class PackageRequest:
     evaluation: Path | None = None
     calibration: Path | None = None
     preprocessing: Preprocessing | None = None
+    thresholds: tuple[float, ...] = ()
     recipes: tuple[Recipe | str, ...] = ()
     objective: str = SIZE
     trust_code: bool = False
@@ -134,6 +138,8 @@ def check_request(request: PackageRequest) -> None:
         if request.preprocessing is not None:
             document = request.preprocessing.to_document()
             Preprocessing.from_fields(Fields(document, "preprocessing"))
+        asked = {"thresholds": [float(each) for each in request.thresholds]}
+        read_thresholds(Fields(asked, "request"), "thresholds")
         agent_version_key(request.min_agent)
     except ProtocolError as error:
         raise InvalidInput(str(error)) from error

@@ -126,7 +126,7 @@ def read_models(
     for path in request.models:
         source = read_source(path, trust_code=request.trust_code)
         for file in _artifacts(source, recipes, profiles, workshop):
-            file = replace(file, preprocessing=request.preprocessing)
+            file = replace(file, preprocessing=request.preprocessing, thresholds=request.thresholds)
             other = files.setdefault(file.format, file)
             if other.data != file.data:
                 raise InvalidModel(

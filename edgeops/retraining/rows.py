@@ -28,7 +28,7 @@ class Rows:
     """Rows of a data set.
 
     Attributes:
-        x: finite numbers, ``[n, ...]``, as applications give them.
+        x: finite numbers, ``[n, ...]``, as applications give them; NaN is missing.
         y: true classes, int64 ``[n]``, or None.
         slices: by kind, the name of the part that each row belongs to, ``[n]``.
     """
@@ -52,7 +52,7 @@ def read_rows(data: bytes, name: str) -> Rows:
 
     Raises:
         InvalidInput: no (whole) ``.npz``, other keys, different lengths, no rows, wrong
-            dtypes, NaN or infinity, Python objects.
+            dtypes, infinity, rows of nothing but NaN, Python objects.
     """
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
@@ -86,7 +86,9 @@ def write_rows(rows: Rows) -> bytes:
     return buffer.getvalue()
 
 
-def rows_of(samples: Sequence[Sample], classes: int | None = None) -> Rows | None:
+def rows_of(
+    samples: Sequence[Sample], classes: int | None = None, filled: tuple[bool, ...] = ()
+) -> Rows | None:
     """Return the labelled samples as rows, each distinct row once; None if there are none.
 
     Samples whose row has another shape or dtype than most have are left out, and those with a
@@ -95,6 +97,7 @@ def rows_of(samples: Sequence[Sample], classes: int | None = None) -> Rows | Non
     Args:
         samples: of one model.
         classes: how many classes it tells apart, None if that is not fixed.
+        filled: for each element of a row whether it may be missing, see ``lacks``.
     """
     distinct: dict[bytes, Sample] = {
         sample.data + sample.label.to_bytes(8, "little"): sample
@@ -107,9 +110,23 @@ def rows_of(samples: Sequence[Sample], classes: int | None = None) -> Rows | Non
     common = max(sorted(set(kinds)), key=kinds.count)
     kept = [each for each in distinct.values() if (each.dtype, each.shape) == common]
     x = np.stack([_array(each) for each in kept])
-    good = np.isfinite(x.reshape(len(x), -1).astype(np.float64)).all(axis=1)
+    good = ~lacks(x, filled)
     y = np.array([each.label for each in kept], dtype=np.int64)
     return Rows(x=x[good], y=y[good]) if good.any() else None
+
+
+def lacks(x: NDArray[Any], filled: tuple[bool, ...]) -> NDArray[np.bool_]:
+    """Return which rows have infinity, or lack (NaN) what the model cannot do without, ``[n]``.
+
+    Args:
+        x: rows, ``[n, ...]``.
+        filled: for each element of a row whether preprocessing fills it; empty: none.
+    """
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    bad = ~np.isfinite(flat)
+    if flat.shape[1] == len(filled):
+        bad &= ~(np.isnan(flat) & np.array(filled))
+    return np.asarray(bad.any(axis=1))
 
 
 def is_unseen(row: NDArray[Any]) -> bool:
@@ -161,8 +178,12 @@ def _checked(rows: Rows, name: str) -> Rows:
         )
     if len(x) > MAX_ROWS:
         raise InvalidInput(f"{name} has {len(x)} rows, {MAX_ROWS} are allowed")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise InvalidInput(f"x in {name} has NaN or infinity", next_step="drop such rows")
+    if x.dtype.kind == "f" and (
+        np.isinf(x).any() or np.isnan(x).reshape(len(x), -1).all(axis=1).any()
+    ):
+        raise InvalidInput(
+            f"x in {name} has infinity, or a row of nothing but NaN", next_step="drop such rows"
+        )
     for kind, names in rows.slices.items():
         if names.shape != (len(x),) or names.dtype.kind not in "iuU":
             raise InvalidInput(

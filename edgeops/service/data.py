@@ -14,6 +14,7 @@ from edgeops.domain.retraining import DataSet, parse_data_name
 from edgeops.registry.versions import list_versions
 from edgeops.retraining.rows import Rows, read_rows, rows_of, write_rows
 from edgeops.service.context import Context
+from edgeops.service.packages import manifest_of
 from edgeops.store.database import Work
 
 MOST_SAMPLES = 50_000
@@ -50,9 +51,9 @@ def add_samples(context: Context, actor: str, name: str, model: str) -> DataSet:
     """
     known = parse_model(model)
     with context.database.begin() as work:
-        list_versions(work.registry, known)
+        newest = manifest_of(context, list_versions(work.registry, known)[-1])
         found = work.retraining.samples_of(known, limit=MOST_SAMPLES)
-        rows = rows_of([sample for _, sample in found])
+        rows = rows_of([sample for _, sample in found], filled=newest.filled)
         if rows is None:
             raise no_samples(known)
         return keep(context, work, actor, name, rows, {"samples": known})

@@ -30,7 +30,7 @@ from edgeops.fleet.selector import parse
 from edgeops.registry import versions
 from edgeops.retraining.machine import Step, after
 from edgeops.retraining.policy import asks
-from edgeops.retraining.rows import part, read_rows, rows_of
+from edgeops.retraining.rows import lacks, part, read_rows, rows_of
 from edgeops.service import data, packages
 from edgeops.service.context import HUB_ACTOR, Context
 from edgeops.store.database import Work
@@ -217,10 +217,10 @@ def _request(
             "needed",
             next_step="wait for more, or lower the bound: edgeops retrain policy",
         )
-    seen = rows_of([sample for _, sample in found], parent.classes)
+    seen = rows_of([sample for _, sample in found], parent.classes, parent.filled)
     since_s = _begun_s(work, alarm)
     of_drift = [each for name, each in found if _is_drifted(alarm, since_s, name, each)]
-    drifted = rows_of(of_drift, parent.classes)
+    drifted = rows_of(of_drift, parent.classes, parent.filled)
     if seen is None:
         raise data.no_samples(policy.model)
     train = part(seen)[0]
@@ -265,11 +265,13 @@ class _Parent:
         version: as registered.
         classes: how many it tells apart, None if that is not fixed.
         elements: numbers in one row as applications give it, None if that is not fixed.
+        filled: for each of them whether it may be missing; empty: none may.
     """
 
     version: Version
     classes: int | None
     elements: int | None
+    filled: tuple[bool, ...]
 
 
 def _parent(context: Context, work: Work, model: ModelName, alarm: Alarm | None) -> _Parent:
@@ -280,13 +282,14 @@ def _parent(context: Context, work: Work, model: ModelName, alarm: Alarm | None)
     manifest = packages.manifest_of(context, version)
     first = manifest.variants[0]
     shape = first.inputs[0].shape
-    if manifest.preprocessing is not None and manifest.preprocessing.shape:
-        shape = (1, *manifest.preprocessing.shape)
+    if manifest.preprocessing is not None and manifest.preprocessing.row_shape:
+        shape = (1, *manifest.preprocessing.row_shape)
     is_fixed = len(shape) > 1 and all(size > 0 for size in shape[1:])
     return _Parent(
         version=version,
         classes=first.classes,
         elements=math.prod(shape[1:]) if is_fixed else None,
+        filled=manifest.filled,
     )
 
 
@@ -304,6 +307,12 @@ def _check_fits(context: Context, found: DataSet, parent: _Parent) -> None:
             f"rows of {found.reference} have {elements} numbers, {parent.version.reference} takes "
             f"{parent.elements}",
             next_step="give rows as the application gives them to the model",
+        )
+    if lacks(rows.x, parent.filled).any():
+        raise InvalidInput(
+            f"rows of {found.reference} lack numbers (NaN) that {parent.version.reference} does "
+            "not fill",
+            next_step="drop such rows, or publish a version whose preprocessing fills them",
         )
     if parent.classes is not None and rows.classes > parent.classes:
         raise InvalidInput(

@@ -273,7 +273,7 @@ class _Job:
         contests = [
             made
             for name, path in ((EVALUATION, held), (DRIFTED, drifted))
-            for made in self._contests(name, read_golden_rows(path), package)
+            for made in self._contests(name, read_golden_rows(path, self._parent.filled), package)
         ]
         for each in contests:
             self._progress(
@@ -354,6 +354,7 @@ class _Job:
             min_accuracy=MIN_ACCURACY if parent.min_accuracy is None else parent.min_accuracy,
             labels=parent.labels,
             preprocessing=parent.preprocessing,
+            thresholds=parent.thresholds,
             chunk_bytes=parent.variants[0].artifact.ref.chunk_bytes,
             lineage=self._lineage(),
             max_drop=max(drops, default=MAX_DROP),
@@ -373,7 +374,7 @@ class _Job:
         if not kept:
             return held
         rows = decode_golden(self._hub.get_blob(kept[0].ref.digest)).count
-        chosen = read_golden_rows(held)
+        chosen = read_golden_rows(held, self._parent.filled)
         part = chosen.at(spread(len(chosen.x), rows))
         path = self._folder / "golden.npz"
         with path.open("wb") as file:
@@ -431,6 +432,7 @@ def _classes(
         data=data,
         format=FORMAT_OF_RUNTIME[variant.runtime],
         preprocessing=manifest.preprocessing,
+        thresholds=manifest.thresholds,
     )
     with on_trial(file, engine) as trial:
         return predict(trial, rows, like=variant.outputs, scores=variant.scores).classes

@@ -82,10 +82,13 @@ KINDS: Mapping[str, tuple[Read, Write]] = {
     "manifest": (lambda document: Manifest.from_bytes(codec.encode(document)), _reread),
     "signature": (lambda document: Signature.from_fields(Fields(document, "")), _rewritten),
     "evidence": (lambda document: Evidence.from_fields(Fields(document, "")), _rewritten),
-    "preprocessing": (
-        lambda document: Preprocessing.from_fields(Fields(document, "")),
-        _rewritten,
-    ),
+    **{
+        f"preprocessing{kind}": (
+            lambda document: Preprocessing.from_fields(Fields(document, "")),
+            _rewritten,
+        )
+        for kind in ("", " of images", " of sound", " of table rows")
+    },
     "reference": (lambda document: ReferenceProfile.from_bytes(codec.encode(document)), _reread),
     "golden": (
         lambda document: decode_golden(codec.encode(document)),

@@ -632,6 +632,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Home:
     (folder / "half.json").write_text('{"scale": 0.5, "std": [2, 4, 2, 4], "shape": [4]}')
     (folder / "misspelt.json").write_text('{"scales": 0.5}')
     (folder / "nan.json").write_text('{"scale": NaN}')
+    (folder / "inner.json").write_text('{"shape": [2, 2, 3], "image": {"size": [1, 1]}}')
+    (folder / "huge.json").write_text('{"shape": [1, 1, 3], "image": {"resize": [4096, 4096]}}')
+    (folder / "missing-fill.json").write_text('{"tabular": {"features": [{}, {}, {}, {}]}}')
+    save_golden(folder / "gaps.npz", np.where(rows > 1.2, np.nan, rows), labels)
     (folder / "cut.npz").write_bytes((folder / "golden.npz").read_bytes()[:60])
     return home
 
@@ -669,6 +673,14 @@ def packaging(name: str, *more: str) -> tuple[str, ...]:
         packaging("good.onnx", "--preprocessing", "misspelt.json"),
         packaging("good.onnx", "--preprocessing", "nan.json"),
         packaging("good.onnx", "--preprocessing", "golden.npz"),
+        packaging("good.onnx", "--preprocessing", "inner.json"),
+        packaging("good.onnx", "--preprocessing", "huge.json"),
+        packaging("good.onnx", "--golden", "gaps.npz"),
+        packaging("good.onnx", "--golden", "gaps.npz", "--preprocessing", "missing-fill.json"),
+        packaging("good.onnx", "--thresholds", ""),
+        packaging("good.onnx", "--thresholds", "0.5,x"),
+        packaging("good.onnx", "--thresholds", "1.5"),
+        packaging("good.onnx", "--thresholds", "0.5,0.5"),
         packaging("good.onnx", "--keys", "no/such/folder"),
     ],
     ids=lambda arguments: " ".join(arguments[1:]),
@@ -703,16 +715,18 @@ def test_preprocessing_is_packaged_published_and_shown_in_one_line(
     done = there.run(
         "package",
         *(bench.path.parent / "good.onnx", "--name", "scaled", "--profile", PROFILE),
-        *("--preprocessing", bench.path.parent / "half.json"),
+        *("--preprocessing", bench.path.parent / "half.json", "--thresholds", "0.5,0.6,0.5,0.6"),
     )
     assert done.code == 0, done.err
     shown = there.run("models", "show", "scaled:1")
     line = "preprocessing: (row * 0.5) / [2, 4, 2, 4], shape [4], as-is"
     assert line in (shown.out + shown.err).splitlines()
+    assert "thresholds: 0.5, 0.6, 0.5, 0.6" in (shown.out + shown.err).splitlines()
     manifest = json.loads(there.run("models", "show", "scaled:1", "-o", "json").out)["manifest"]
     assert (manifest["min_agent"], manifest["preprocessing"]["scale"]) == ("0.2.0", 0.5)
     plain = there.run("models", "show", "kws:1")
     assert "preprocessing" not in plain.out + plain.err
+    assert "thresholds" not in plain.out + plain.err
 
 
 def test_a_good_model_is_packaged_and_published_to_a_hub(bench: Home, there: Home) -> None:

@@ -59,6 +59,22 @@ def test_a_mistake_is_named(tmp_path: Path, arrays: dict[str, Any], says: str) -
         read_golden_rows(tmp_path / "g.npz")
 
 
+def test_what_may_be_missing_is_taken_where_it_is_filled_and_nowhere_else(tmp_path: Path) -> None:
+    missing = X.copy()
+    missing[1, 1] = missing[3, 1] = np.nan
+    np.savez(tmp_path / "g.npz", x=missing, y=Y)
+    rows = read_golden_rows(tmp_path / "g.npz", (False, True, False))
+    np.testing.assert_array_equal(rows.x, missing)
+    assert len(rows.distinct().x) == 4
+    for filled in ((), (True, False, True), (True, True)):
+        with pytest.raises(InvalidGolden, match="first in row 1 at element 1"):
+            read_golden_rows(tmp_path / "g.npz", filled)
+    missing[0, 1] = np.inf
+    np.savez(tmp_path / "g.npz", x=missing.reshape(4, 3, 1), y=Y)
+    with pytest.raises(InvalidGolden, match="first in row 0 at element 1"):
+        read_golden_rows(tmp_path / "g.npz", (False, True, False))
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "g.npz").write_bytes(content)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from device_agent.protocol.ids import DeviceId
+from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.samples import Sample
+from device_agent.protocol.tabular import Feature, TabularStep
 from edgeops.domain.drift import Alarm, AlarmKind
 from edgeops.domain.errors import Conflict, InvalidInput, NotFound
 from edgeops.domain.retraining import Contest, RetrainPolicy, RetrainState
@@ -97,7 +99,8 @@ def test_the_same_content_is_the_same_version(hub: HubHarness) -> None:
         (b"", "no .whole. .npz"),
         (npz(np.zeros((3, 2)))[:100], "no .whole. .npz"),
         (npz(np.zeros((3, 2)), z=np.zeros(1)), "not x and y"),
-        (npz(np.full((3, 2), np.nan)), "NaN"),
+        (npz(np.full((3, 2), np.nan)), "a row of nothing but NaN"),
+        (npz(np.array([[1.0, np.inf]])), "infinity"),
         (npz(np.zeros((3, 2)), np.array([0, 1])), "one class number"),
         (npz(np.zeros((3, 2)), np.array([0, 1, -1])), "the class -1, first in row 2"),
         (npz(np.zeros((3, 2)), np.array([0.5, 1, 1])), "not integers"),
@@ -184,6 +187,35 @@ def test_a_policy_needs_labelled_data_that_are_there(hub: HubHarness) -> None:
     data.add(hub.context, "ana", "bare", buffer.getvalue(), {})
     with pytest.raises(InvalidInput, match="no labels"):
         retraining.set_policy(hub.context, "ana", replace(POLICY, data=("bare",)))
+
+
+def test_rows_that_lack_numbers_are_for_models_whose_preprocessing_fills_them(
+    hub: HubHarness,
+) -> None:
+    gaps = RNG.normal(size=(30, 4))
+    gaps[::3, 1] = np.nan
+    for name in ("gaps", "held-gaps"):
+        data.add(hub.context, "ana", name, npz(gaps, np.arange(30) % 2), {})
+    asked = replace(POLICY, data=("gaps",), evaluation="held-gaps")
+    with pytest.raises(InvalidInput, match=rf"gaps:1 lack numbers \(NaN\) that {MODEL}:1 does not"):
+        retraining.set_policy(hub.context, "ana", asked)
+    filled = TabularStep(features=(Feature(), Feature(fill=0.5), Feature(), Feature()))
+    hub.publish(2, preprocessing=Preprocessing(tabular=filled))
+    retraining.set_policy(hub.context, "ana", asked)
+    (cam,) = hub.online("cam-1")
+    for row in gaps.astype(np.float32):
+        hub.take(cam.numbered("sample", (made(row),)))
+    broken = np.array([np.nan, 1, 1, 1], np.float32)
+    hub.take(cam.numbered("sample", (made(broken),)))
+    kept = data.add_samples(hub.context, "ana", "seen", MODEL)
+    assert kept.rows == 30
+
+
+def test_samples_that_lack_what_nothing_fills_are_left_out(hub: HubHarness) -> None:
+    (cam,) = hub.online("cam-1")
+    send(hub, cam, 5)
+    hub.take(cam.numbered("sample", (made(np.array([np.nan, 1, 1, 1])),)))
+    assert data.add_samples(hub.context, "ana", "seen", MODEL).rows == 5
 
 
 def test_every_state_can_be_left_and_final_ones_cannot() -> None:

@@ -153,7 +153,7 @@ def prepare(scene: Scene) -> None:
     held = scene.folder / "held.npz"
     model = scene.folder / "v1.onnx"
     write_onnx(train_first(SPLIT), model)
-    publish(scene, 1, model)
+    publish(scene, 1, model, thresholds=(0.25,))
     scene.client.add_data("train", npz(SPLIT.train_x, SPLIT.train_y))
     scene.client.add_data("held", held.read_bytes())
     scene.client.set_retrain_policy(
@@ -214,6 +214,7 @@ def test_a_better_challenger_becomes_the_candidate_and_begins_its_rollout(scene:
     assert (version["version"], lineage["parent"], lineage["alarm"]) == (2, "digits:1", "a1")
     assert lineage["data"] == "train:1, digits-samples:1"
     assert lineage["retraining"] == ended["id"]
+    assert version["manifest"]["thresholds"] == [0.25]  # as its parent has it
     assert ended["rollout"], ended["why"]
     assert [each["device"] for each in scene.client.rollout(ended["rollout"])["members"]] == [
         "cam-1"

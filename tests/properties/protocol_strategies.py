@@ -29,7 +29,6 @@ from device_agent.protocol.manifest import (
     Waiver,
 )
 from device_agent.protocol.orders import COMMANDS, Ack, Command, Desired, DesiredModel, Epoch
-from device_agent.protocol.preprocessing import MAX_MAGNITUDE, MIN_MAGNITUDE, Preprocessing
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import (
@@ -42,6 +41,7 @@ from device_agent.protocol.reports import (
 )
 from device_agent.protocol.root import ROLES, Root
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS
+from tests.properties.preprocessing_strategies import preprocessings
 
 
 def texts(most: int = 40) -> st.SearchStrategy[str]:
@@ -228,32 +228,13 @@ def variants(draw: st.DrawFn) -> Variant:
     )
 
 
-@st.composite
-def preprocessings(draw: st.DrawFn) -> Preprocessing:
-    shape = draw(st.lists(st.integers(1, 6), max_size=4).map(tuple))
-    lengths = [0, 1, shape[-1]] if shape else [0, 1]
-
-    def numbers(least: float) -> tuple[float, ...]:
-        length = draw(st.sampled_from(lengths))
-        each = st.floats(least, MAX_MAGNITUDE)
-        return tuple(draw(st.lists(each, min_size=length, max_size=length)))
-
-    factors = st.floats(MIN_MAGNITUDE, MAX_MAGNITUDE)
-    return Preprocessing(
-        scale=draw(factors | factors.map(lambda factor: -factor)),
-        mean=numbers(-MAX_MAGNITUDE),
-        std=numbers(MIN_MAGNITUDE),
-        shape=shape,
-        layout=draw(st.sampled_from(["as-is", "hwc-to-chw"] if len(shape) == 3 else ["as-is"])),
-    )
-
-
 MANIFESTS = st.builds(
     Manifest,
     model=NAMES,
     version=st.integers(1, MAX_VERSION),
     min_agent=st.from_regex(r"[1-9][0-9]{0,3}\.[0-9]{1,4}\.[0-9]{1,4}", fullmatch=True),
     preprocessing=st.none() | preprocessings(),
+    thresholds=st.just(()) | st.tuples(st.floats(0, 1)),
     labels=st.lists(texts(), max_size=5).map(tuple),
     variants=st.lists(variants(), min_size=1, max_size=3).map(tuple),
     min_accuracy=st.none() | st.floats(0, 1),

@@ -79,6 +79,15 @@ FILES: dict[str, tuple[bytes, Callable[[bytes], Any]]] = {
         ).to_bytes(),
         Manifest.from_bytes,
     ),
+    **{
+        f"manifest with {name}": (
+            valid.manifest(
+                min_agent="0.2.0", preprocessing=preprocessing, thresholds=(0.5, 0.25, 0.5)
+            ).to_bytes(),
+            Manifest.from_bytes,
+        )
+        for name, preprocessing in valid.PREPROCESSINGS.items()
+    },
     "root": (ROOT.to_bytes(), Root.from_bytes),
     "enrolment": (ENROLMENT.to_bytes(), Enrolment.from_bytes),
     "pinned root": (ENROLMENT.root, lambda data: pinned_root(data, verify_ed25519)),

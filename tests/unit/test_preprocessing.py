@@ -248,6 +248,12 @@ def test_a_file_says_what_is_needed_and_no_more(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ('{"means": [1]}', "unknown field 'means'"),
+        ('{"image": {"size": [1]}, "shape": [1, 1, 3]}', "unknown field 'image.size'"),
+        ('{"audio": {"mels": 1}}', "unknown field 'audio.mels'"),
+        ('{"tabular": {"feature": []}}', "unknown field 'tabular.feature'"),
+        ('{"tabular": {"features": [{}, {"fil": 1}]}}', r"field 'tabular.features\[1\].fil'"),
+        ('{"image": 1}', r"preprocessing\.image is not an object"),
+        ('{"tabular": {"features": {"a": 1}}}', r"tabular\.features is not list"),
         ('{"scale": NaN}', "NaN is not a JSON number"),
         ('{"scale": 1e999}', "not finite"),
         ('{"scale": "a"}', r"preprocessing\.scale is not a number"),
