@@ -13,7 +13,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest
-from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel
+from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel, StoreFailed
 from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
 from edgeops.packaging.convert.source import SourceKind
 from edgeops.packaging.engines import Engine
@@ -34,7 +34,10 @@ MAX_MEMORY_MIB = 1024 * 1024
 
 _KINDS: dict[str, type[EdgeopsError]] = {
     each.__name__: each
-    for each in (InvalidInput, InvalidModel, ConversionFailed, ConverterMissing, EdgeopsError)
+    for each in (
+        *(InvalidInput, InvalidModel, ConversionFailed, ConverterMissing),
+        *(StoreFailed, EdgeopsError),
+    )
 }
 
 
@@ -45,14 +48,15 @@ class Job:
     Attributes:
         source: path of the model.
         digest: of its bytes, so that what was checked is what is converted.
-        kind: what it is. TensorFlow's kinds are converted to the recipe's format as floats,
-            the others are quantized.
-        target: path of the file to write.
+        kind: what it is. Artifacts are quantized, the others converted to the recipe's format
+            as floats.
+        target: path of the file to write; nothing is written if ``only_check``.
         recipe: what to make.
         calibration: path of an ``.npy`` with calibration rows, or None.
         trust_code: let Keras load code.
         memory_mib: most memory that the child may allocate.
         others: engines in other environments that must answer as the own ones do.
+        only_check: look at an artifact that is packaged as it is, and run it once.
     """
 
     source: str
@@ -64,6 +68,7 @@ class Job:
     trust_code: bool
     memory_mib: int
     others: tuple[Engine, ...] = ()
+    only_check: bool = False
 
     def to_bytes(self) -> bytes:
         """Return the JSON form.
@@ -81,6 +86,7 @@ class Job:
             "trust_code": self.trust_code,
             "memory_mib": self.memory_mib,
             "others": [asdict(engine) for engine in self.others],
+            "only_check": self.only_check,
         }
         try:
             data = encode(document)
@@ -114,6 +120,7 @@ class Job:
             trust_code=fields.boolean("trust_code"),
             memory_mib=fields.integer("memory_mib", minimum=1, maximum=MAX_MEMORY_MIB),
             others=fields.list_of("others", _engine, max_items=MAX_ENGINES),
+            only_check=fields.boolean("only_check"),
         )
 
 

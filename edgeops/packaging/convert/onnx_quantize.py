@@ -50,11 +50,11 @@ from edgeops.packaging.convert.onnx_file import (
     canonical,
     check_float,
     flatten_biases,
-    nonfinite_weights,
     number_anew,
     parse,
     quantized_weights,
 )
+from edgeops.packaging.convert.onnx_float import bounded, float_onnx
 from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
 from edgeops.packaging.recipes.schema import CHANNEL, FLOAT32, INT16, Recipe
@@ -72,13 +72,16 @@ FOLDED = ("Clip", "Relu")
 _ORT_ERRORS = 3
 
 
-def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tuple[bytes, Report]:
+def quantize_onnx(
+    data: bytes, recipe: Recipe, rows: NDArray[Any] | None, folder: Path | None = None
+) -> tuple[bytes, Report]:
     """Make what a recipe says from a float ``.onnx``.
 
     Args:
-        data: the file; with ``float32`` it comes back as it is.
-        recipe: of format onnx.
+        data: the file.
+        recipe: of format onnx; with ``float32`` the model comes back in its canonical form.
         rows: calibration rows ``[n, ...]`` for int8, else None.
+        folder: where files are that hold some of the weights, or None without such.
 
     Returns:
         The file, and the report with ranges and notes. Inputs and outputs keep their dtypes
@@ -91,12 +94,11 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
         ConversionFailed: the result is not what the recipe promises, or the runtime answers
             something else with optimizations than without.
     """
-    model = parse(data)
+    model = parse(data, folder)
     check_float(model)
-    if (bad := nonfinite_weights(model)) is not None:
-        raise InvalidModel(f"the weights {bad!r} hold NaN or infinity", next_step="train it again")
-    if recipe.precision == "float32":
-        return data, Report()
+    if recipe.precision == FLOAT32:
+        return float_onnx(model)
+    model, _ = bounded(model)
     if rows is None:
         raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
     prepared = prepare(model)

@@ -1,8 +1,8 @@
 """The one door: from a model in any format and a recipe to an artifact.
 
-A TensorFlow model is first converted to a float model of the recipe's format, then quantized
-like any other. Both steps run in children and are cached one by one, so that the same model is
-converted once for all recipes.
+A TensorFlow or scikit-learn model is first converted to a float model of the recipe's format, then
+quantized like any other. Both steps run in children and are cached one by one, so that the same
+model is converted once for all recipes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
 
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""
 
 DEFAULT_LIMITS = Limits()
@@ -74,7 +74,7 @@ def convert(
     The same source, recipe, rows and tools give the same bytes.
 
     Args:
-        source: ``.keras``, ``.h5``, SavedModel folder, ``.tflite`` or ``.onnx``.
+        source: ``.keras``, ``.h5``, ``.skops``, SavedModel folder, ``.tflite`` or ``.onnx``.
         recipe: what to make.
         calibration: real inputs of the model ``[n, ...]`` after preprocessing, for recipes
             that need them; ignored by others.
@@ -97,7 +97,7 @@ def convert(
     _check_way(found, recipe)
     used: dict[str, str] = {}
     notes: tuple[str, ...] = ()
-    if found.kind.needs_tensorflow:
+    if not found.kind.is_artifact:
         found, notes, used = _to_float(
             found, recipe.format, cache, progress, limits, trust_code=trust_code
         )
@@ -118,12 +118,13 @@ def convert(
 
 
 def _check_way(source: Source, recipe: Recipe) -> None:
-    if source.kind.needs_tensorflow or source.kind.value == recipe.format:
+    if recipe.format in source.kind.formats:
         return
     kind = source.kind.value
     raise InvalidInput(
         f"{source.path} is .{kind}, recipe {recipe.name} makes .{recipe.format}",
-        next_step=f"give the Keras model or SavedModel, or a recipe for .{kind}",
+        next_step="give the Keras model or SavedModel, or a recipe for "
+        f".{' or .'.join(source.kind.formats)}",
     )
 
 
@@ -161,8 +162,10 @@ def _to_float(
     *,
     trust_code: bool,
 ) -> tuple[Source, tuple[str, ...], dict[str, str]]:
-    """Convert a TensorFlow model to a float model of a format."""
-    versions = tools.versions(tools.TENSORFLOW[form], f"{source.path.name} ({source.kind})")
+    """Convert a model of TensorFlow or scikit-learn to a float model of a format."""
+    is_tensorflow = source.kind.needs_tensorflow
+    needed = tools.TENSORFLOW[form] if is_tensorflow else tools.SCIKIT_LEARN
+    versions = tools.versions(needed, f"{source.path.name} ({source.kind})")
     step = _Step(
         source=source,
         recipe=RECIPES[f"{form}-float32"],
@@ -170,7 +173,8 @@ def _to_float(
         versions=versions,
         trust_code=trust_code,
     )
-    said = f"converting {source.path} with TensorFlow {versions['tensorflow']}"
+    by = ("TensorFlow", "tensorflow") if is_tensorflow else ("skl2onnx", "skl2onnx")
+    said = f"converting {source.path} with {by[0]} {versions[by[1]]}"
     kept = _do(step, cache, lambda: progress(said), limits)
     float_source = Source(path=kept.path, kind=SourceKind(form), digest=kept.digest)
     return float_source, kept.report.notes, versions

@@ -152,7 +152,7 @@ def contents(model: Any) -> Contents:
             if is_weight and len(shape) >= _MIN_WEIGHT_RANK and is_constant(model, tensor):
                 weights[dtype] += int(np.prod(shape))
         for operator in graph.operators:
-            name = _operator_name(model.operatorCodes[operator.opcodeIndex])
+            name = operator_name(model.operatorCodes[operator.opcodeIndex])
             operators[name] += 1
             if name in WEIGHTED:
                 at = 2 if name == "TRANSPOSE_CONV" else 0
@@ -185,7 +185,7 @@ def operators(model: Any) -> list[Operator]:
         first = graph.tensors[operator.outputs[0]].name if len(operator.outputs) else b""
         found.append(
             Operator(
-                type=_operator_name(model.operatorCodes[operator.opcodeIndex]),
+                type=operator_name(model.operatorCodes[operator.opcodeIndex]),
                 name=first.decode(errors="replace"),
                 weights=sum(weights),
             )
@@ -256,5 +256,6 @@ def _named(graph: Any, index: int) -> Any:
     return named
 
 
-def _operator_name(code: Any) -> str:
+def operator_name(code: Any) -> str:
+    """Return the type of an operator; ``CUSTOM`` for those that are not TFLite's own."""
     return str(_OPERATORS.get(code.builtinCode, "CUSTOM"))

@@ -24,6 +24,7 @@ from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
 from edgeops.packaging.convert.repair import Names, difference, settle
+from edgeops.packaging.convert.tflite_checks import checked
 from edgeops.packaging.convert.tflite_engines import on_engines, run_rows
 from edgeops.packaging.convert.tflite_file import (
     WEIGHTED,
@@ -67,7 +68,8 @@ def quantize_tflite(
     """Make what a recipe says from a float ``.tflite``.
 
     Args:
-        data: the file; with ``float32`` it comes back as it is.
+        data: the file; with ``float32`` it comes back as it is, or with the signature that it
+            lacked.
         recipe: of format tflite.
         rows: calibration rows ``[n, ...]`` for recipes with ranges, else None.
         others: engines besides LiteRT that must answer alike.
@@ -81,14 +83,13 @@ def quantize_tflite(
         InvalidInput: the rows do not fit the model.
         ConversionFailed: the result is not what the recipe promises.
     """
-    load(data)
-    original = unpack(data)
+    original = checked(data)
     _check_float(contents(original))
-    if recipe.precision == "float32":
-        return data, Report()
     notes = []
     if inject_signature(original):
         notes.append("the model had no signature: one was made from its inputs and outputs")
+    if recipe.precision == FLOAT32:
+        return pack(original) if notes else data, Report(notes=tuple(notes))
     prepared = pack(original)
     parts = operators(original)
     _check_promise(parts, recipe)
