@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 from onnxruntime.quantization import (
     CalibrationMethod,
     QDQQuantizer,
@@ -55,6 +55,7 @@ from edgeops.packaging.convert.onnx_file import (
     quantized_weights,
 )
 from edgeops.packaging.convert.onnx_float import bounded, float_onnx
+from edgeops.packaging.convert.onnx_types import typed
 from edgeops.packaging.convert.ranges import Ranges, find_ranges, narrow_count
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
 from edgeops.packaging.recipes.schema import CHANNEL, FLOAT32, INT16, Recipe
@@ -158,7 +159,7 @@ def prepare(model: Any) -> Prepared:
     names = number_anew(folded)
     for at, node in enumerate(folded.graph.node):
         node.name = node.name or f"{node.op_type}_{at}"
-    inferred = shape_inference.infer_shapes(folded)
+    inferred = typed(folded, lambda data: _session(data, optimized=False))
     return Prepared(model=onnx.load_from_string(canonical(inferred)), names=names)
 
 
