@@ -48,10 +48,16 @@ class Limits:
     memory_mib: int = 8192
 
 
-def run_job(job: Job, limits: Limits) -> Report:
+def run_job(job: Job, limits: Limits, scratch: Path | None = None) -> Report:
     """Do a job in a child process that cannot take this one with it.
 
     The child dies with the thread that calls this.
+
+    Args:
+        job: what to do.
+        limits: time and memory.
+        scratch: folder for the child's temporary files, which nobody removes if it is killed;
+            None takes the system's.
 
     Raises:
         EdgeopsError: what the child reported, as the kind that it was.
@@ -67,7 +73,7 @@ def run_job(job: Job, limits: Limits) -> Report:
             stdout=out,
             stderr=err,
             cwd=_PACKAGE_PARENT,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **({"TMPDIR": str(scratch)} if scratch else {})},
         )
     except OSError as error:
         raise StoreFailed(f"cannot start a conversion: {error.strerror}") from error

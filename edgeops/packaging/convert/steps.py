@@ -185,7 +185,7 @@ def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) 
 
     def make(target: Path) -> Report:
         announce()
-        with tempfile.TemporaryDirectory(prefix="edgeops-rows-") as folder:
+        with tempfile.TemporaryDirectory(prefix="edgeops-convert-") as folder:
             rows_file = Path(folder) / "rows.npy"
             if step.rows is not None:
                 np.save(rows_file, step.rows, allow_pickle=False)
@@ -200,6 +200,6 @@ def _do(step: _Step, cache: Path, announce: Callable[[], None], limits: Limits) 
                 memory_mib=limits.memory_mib,
                 others=step.others,
             )
-            return run_job(job, limits)
+            return run_job(job, limits, Path(folder))
 
     return cached(cache, step.key, f"model.{step.recipe.format}", make)

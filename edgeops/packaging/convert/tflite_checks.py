@@ -6,18 +6,20 @@ has loaded is unpacked into Python's objects.
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidModel
 from edgeops.packaging.convert.tflite_file import WEIGHTED, load, operator_name, unpack
 
-MAX_OPERATOR_CODES = 1000
+_NO_FLATBUFFER = "valid Flatbuffer"
+"""What LiteRT says of bytes that its verifier refused: nothing more is read of them then."""
 _T = schema.TensorType
 _KINDS = {_T.STRING: "strings", _T.RESOURCE: "a resource", _T.VARIANT: "variants"}
 _FLOATS = {_T.FLOAT32: np.float32, _T.FLOAT16: np.float16, _T.FLOAT64: np.float64}
@@ -33,7 +35,7 @@ def checked(data: bytes) -> Any:
     try:
         interpreter = load(data)
     except InvalidModel as error:
-        _tell_operators(data, error)
+        _tell_why(data, error)
         raise
     model = unpack(data)
     _check_ends(model.subgraphs[0])
@@ -47,38 +49,56 @@ def checked(data: bytes) -> Any:
     return model
 
 
-def _tell_operators(data: bytes, error: InvalidModel) -> None:
-    """Name the operators that only their maker's runtime has, if it is those."""
+def _tell_why(data: bytes, error: InvalidModel) -> None:
+    """Name what LiteRT did not take, in a file that it found to be whole."""
+    if _NO_FLATBUFFER in str(error):
+        return
     try:
-        names = list(_custom_operators(data))
-    except (struct.error, IndexError, TypeError, ValueError, AttributeError, UnicodeError):
-        return  # damaged: LiteRT has said so
+        model = unpack(data)
+        _check_operators(model)
+        _check_sizes(model)
+        _check_ends(model.subgraphs[0])
+        _check_weights(model)
+    except InvalidModel as better:
+        raise better from error
+    except (struct.error, IndexError, TypeError, ValueError, AttributeError):
+        return  # what LiteRT said must do
+
+
+def _check_operators(model: Any) -> None:
+    codes = (each.customCode for each in model.operatorCodes)
+    names = [code.decode(errors="replace")[:80] for code in codes if code]
     if not names:
         return
     is_flex = any(name.startswith("Flex") for name in names)
     raise InvalidModel(
-        f"no runtime of devices has the operators {', '.join(names)}",
+        f"no runtime of devices has the operators {', '.join(names[:5])}",
         next_step=(
             "convert it with TFLite's built-in operators alone (TFLITE_BUILTINS, no SELECT_TF_OPS)"
             if is_flex
             else "replace them by TFLite's built-in operators"
         ),
-    ) from error
+    )
 
 
-def _custom_operators(data: bytes) -> Iterator[str]:
-    model = schema.Model.GetRootAs(data, 0)
-    for at in range(min(model.OperatorCodesLength(), MAX_OPERATOR_CODES)):
-        name = model.OperatorCodes(at).CustomCode()
-        if name:
-            yield name.decode()[:80]
+def _check_sizes(model: Any) -> None:
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            elements = math.prod(
+                int(size) for size in (() if tensor.shape is None else tensor.shape)
+            )
+            if elements > MAX_BLOB_BYTES:
+                raise InvalidModel(
+                    f"tensor {_name(tensor)!r} claims {elements} elements",
+                    next_step="do not use this file; find out who made it",
+                )
 
 
 def _check_ends(graph: Any) -> None:
     for end, indexes in (("input", graph.inputs), ("output", graph.outputs)):
         for index in () if indexes is None else indexes:
             tensor = graph.tensors[index]
-            name = (tensor.name or b"").decode(errors="replace")
+            name = _name(tensor)
             if tensor.type in _KINDS:
                 raise InvalidModel(
                     f"{end} {name!r} is of {_KINDS[tensor.type]}: devices feed and read numbers",
@@ -103,7 +123,7 @@ def _check_weights(model: Any) -> None:
             for index in operator.inputs
         }
         for at, tensor in enumerate(graph.tensors):
-            name = (tensor.name or b"").decode(errors="replace")
+            name = _name(tensor)
             if tensor.sparsity is not None:
                 raise InvalidModel(
                     f"the weights {name!r} are sparse: runtimes of devices take dense ones",
@@ -113,6 +133,10 @@ def _check_weights(model: Any) -> None:
                 raise InvalidModel(
                     f"the weights {name!r} hold NaN or infinity", next_step="train it again"
                 )
+
+
+def _name(tensor: Any) -> str:
+    return (tensor.name or b"").decode(errors="replace")[:80]
 
 
 def _is_bad(model: Any, tensor: Any, *, is_weight: bool) -> bool:
