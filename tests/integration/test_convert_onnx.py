@@ -108,6 +108,18 @@ def test_float32_is_the_same_model_in_its_canonical_form(door: Door, digits: Pat
     assert door(made.path, "onnx-float32", None).path.read_bytes() == made.path.read_bytes()
 
 
+def test_what_exporters_write_of_the_trainers_machine_stays_there(
+    door: Door, write: Callable[[bytes], Path]
+) -> None:
+    model = onnx.load_from_string(models.linear_onnx(np.eye(4, dtype=np.float32)))
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.initializer):
+        part.metadata_props.add(key="trace", value="/home/ada/secret/train.py, line 7")
+        part.doc_string = "/home/ada/secret"
+    model.ir_version = 10
+    made = door(write(model.SerializeToString()), "onnx-float32", None)
+    assert b"ada" not in made.path.read_bytes()
+
+
 @pytest.mark.parametrize("recipe", INT8)
 def test_convolutions_and_folded_normalizations_are_quantized(
     door: Door, write: Callable[[bytes], Path], recipe: str

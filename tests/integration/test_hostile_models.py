@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -402,6 +403,23 @@ def test_a_file_packaged_as_it_is_keeps_every_byte(tmp_path: Path) -> None:
     package_ = package(path, tmp_path, [])
     digest = package_.manifest.variants[0].artifact.ref.digest
     assert package_.blobs[digest] == path.read_bytes()
+
+
+def test_without_the_tools_to_look_into_a_file_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = metadata.version
+
+    def version(name: str) -> str:
+        if name == "onnx":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    (tmp_path / "model.onnx").write_bytes(hostile.onnx_file())
+    said: list[str] = []
+    package(tmp_path / "model.onnx", tmp_path, said)
+    assert any("is not looked into: onnx is not installed" in line for line in said)
 
 
 @pytest.mark.parametrize("recipe", ["tflite-float32", "tflite-float16"])
