@@ -15,7 +15,7 @@ from onnx import TensorProto
 
 from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.convert.onnx_checks import check_onnx, tensors
+from edgeops.packaging.convert.onnx_checks import check_onnx, nodes, tensors
 
 OPSET = 17
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -150,9 +150,9 @@ def canonical(model: Any) -> bytes:
     if is_flat:
         _sort_nodes(graph)
     model.ir_version = min(model.ir_version, MAX_IR_VERSION)
-    for part in (model, graph, *graph.node, *graph.input, *graph.output):
+    model.doc_string = ""
+    for part in (graph, *nodes(model), *graph.input, *graph.output, *tensors(model)):
         part.doc_string = ""
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]  # PyTorch writes where in whose files each node was made
     del graph.quantization_annotation[:]  # by names, which may be new
     for listed, key in ((model.opset_import, "domain"), (graph.initializer, "name")):
