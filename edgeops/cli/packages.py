@@ -60,7 +60,9 @@ from edgeops.domain.errors import InvalidInput
     help="Confidence below which there is no class: 0.6, or one for each class joined by commas.",
 )
 @click.option(
-    "--trust-code", is_flag=True, help="Take a Keras model with Lambda layers or custom objects."
+    "--trust-code",
+    is_flag=True,
+    help="Take a model that runs code: Lambda layers, custom objects, types that skops distrusts.",
 )
 @click.option(
     "--evaluation",
@@ -117,9 +119,10 @@ def package(
 ) -> None:
     """Convert, evaluate, gate, package and sign MODEL; publish it if a hub is known.
 
-    MODEL is a .tflite, .onnx, .keras or .h5 file or a SavedModel folder. A Keras model becomes
-    a variant for each format that the profiles run; several files (.tflite, .onnx) become
-    variants of one version. The same inputs give the same digest everywhere.
+    MODEL is a .tflite, .onnx, .keras, .h5 or .skops file or a SavedModel folder. A Keras model
+    becomes a variant for each format that the profiles run, a scikit-learn model (.skops) an
+    .onnx; several files (.tflite, .onnx) become variants of one version. The same inputs give
+    the same digest everywhere.
     """
     from edgeops.packaging.preprocessing import read_preprocessing
     from edgeops.packaging.quality import FidelityBars

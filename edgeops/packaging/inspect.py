@@ -6,6 +6,7 @@ from pathlib import Path
 
 from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from edgeops.domain.errors import InvalidModel
+from edgeops.packaging.protobuf import NotProtobuf, fields
 
 TFLITE_IDENTIFIER = b"TFL3"
 """File identifier of TFLite's flatbuffers schema (schema.fbs), at offset 4."""
@@ -13,15 +14,21 @@ TFLITE_IDENTIFIER = b"TFL3"
 _ONNX_IR_VERSION, _ONNX_GRAPH = 1, 7
 """Fields of ``ModelProto`` in onnx.proto: every ONNX model has both."""
 
-_CONVERT = "give a .tflite, .onnx, .keras or .h5 file, or a SavedModel folder"
+_CONVERT = "give a .tflite, .onnx, .keras, .h5 or .skops file, or a SavedModel folder"
+_SAFELY = (
+    "save a scikit-learn model with skops.io.dump(model, 'model.skops'), or export it to .onnx: "
+    "with skl2onnx, or with torch.onnx.export"
+)
+_PICKLE = "a Python pickle, which runs code when it is read: none is read here"
+_PACKED = f"compressed data, as joblib writes it ({_PICKLE})"
 _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "HDF5 (Keras)", _CONVERT),
     (0, b"PK\x03\x04", "a zip archive (Keras 3, PyTorch or a zipped folder)", _CONVERT),
     (0, b"\x1f\x8b", "a gzip archive", "unpack it first"),
-    (0, b"\x80\x02", "a Python pickle", _CONVERT),
-    (0, b"\x80\x03", "a Python pickle", _CONVERT),
-    (0, b"\x80\x04", "a Python pickle", _CONVERT),
-    (0, b"\x80\x05", "a Python pickle", _CONVERT),
+    (0, b"BZh", "a bzip2 archive", "unpack it first"),
+    (0, b"\xfd7zXZ", "an xz archive", "unpack it first"),
+    *((0, magic, _PACKED, _SAFELY) for magic in (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda")),
+    *((0, bytes((0x80, version)), _PICKLE, _SAFELY) for version in range(2, 6)),
     (0, b"GGUF", "GGUF (llama.cpp)", _CONVERT),
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "git lfs pull"),
     (0, b"\x93NUMPY", "a numpy array", _CONVERT),
@@ -30,9 +37,6 @@ _KINDS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"{", "JSON", _CONVERT),
     (4, b"ORTM", "ONNX Runtime's own .ort", "give the .onnx that it was made from"),
 )
-
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 
 
 def read_model_file(path: Path) -> bytes:
@@ -47,10 +51,16 @@ def read_model_file(path: Path) -> bytes:
     try:
         size_bytes = path.stat().st_size
         if size_bytes > MAX_BLOB_BYTES:
-            raise InvalidModel(f"{path} has {size_bytes} bytes, {MAX_BLOB_BYTES} are allowed")
+            raise InvalidModel(
+                f"{path} has {size_bytes} bytes, {MAX_BLOB_BYTES} are allowed",
+                next_step="make it smaller before: devices take no larger file",
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidModel(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InvalidModel(
+            f"{path} cannot be read: {error.strerror or error}",
+            next_step="check the path and who may read it",
+        ) from error
     if not data:
         raise InvalidModel(f"{path} is empty", next_step="export the model again")
     return data
@@ -73,10 +83,10 @@ def format_of(data: bytes, name: str) -> str:
     for offset, magic, kind, next_step in _KINDS:
         if data[offset : offset + len(magic)] == magic:
             raise InvalidModel(f"{name} looks like {kind}", next_step=next_step)
-    fields, is_whole = _protobuf_fields(data)
-    if {_ONNX_IR_VERSION, _ONNX_GRAPH} <= fields and is_whole:
+    found, is_whole = _protobuf_fields(data)
+    if {_ONNX_IR_VERSION, _ONNX_GRAPH} <= found and is_whole:
         return "onnx"
-    if fields and is_whole:
+    if found and is_whole:
         raise InvalidModel(
             f"{name} looks like protobuf, but not ONNX (a TensorFlow graph?)", next_step=_CONVERT
         )
@@ -95,35 +105,10 @@ def _is_cut_onnx(data: bytes) -> bool:
 
 def _protobuf_fields(data: bytes) -> tuple[set[int], bool]:
     """Return the top-level field numbers, and whether their lengths add up to the whole file."""
-    fields: set[int] = set()
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if at < 0 or number == 0:
-            return fields, False
-        if wire == _VARINT:
-            _, at = _varint(data, at)
-        elif wire == _BYTES:
-            length, at = _varint(data, at)
-            at = at + length if at >= 0 else at
-        elif wire in _FIXED_BYTES:
-            at += _FIXED_BYTES[wire]
-        else:
-            return fields, False
-        if not 0 <= at <= len(data):
-            return fields, False
-        fields.add(number)
-    return fields, True
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a varint and the offset behind it; the offset is -1 if there is none."""
-    value = shift = 0
-    while at < len(data) and shift < 64:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-    return 0, -1
+    found: set[int] = set()
+    try:
+        for number, _ in fields(data):
+            found.add(number)
+    except NotProtobuf:
+        return found, False
+    return found, True

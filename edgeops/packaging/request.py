@@ -56,7 +56,7 @@ class PackageRequest:
             their names or files, one for each format; ``auto`` searches one; empty packages
             files as they are.
         objective: what ``auto`` searches for: ``size``, ``latency`` or ``accuracy``.
-        trust_code: take models that hold code (Lambda layers, custom objects).
+        trust_code: take models that hold code (Lambda layers, custom objects, distrusted types).
         cache: folder of conversions, needed with recipes and for Keras models.
         max_drop: accuracy that may be lost against the float model: the upper end of the
             interval of the drop must be below it.
@@ -110,7 +110,7 @@ def check_request(request: PackageRequest) -> None:
     parse_model(request.name)
     if not request.models:
         raise InvalidInput(
-            "no model file is given", next_step="name a .tflite, .onnx, .keras or .h5 file"
+            "no model file is given", next_step="name a .tflite, .onnx, .keras, .h5 or .skops file"
         )
     if not request.profiles:
         raise InvalidInput("no profile is given", next_step="list them with: edgeops profiles list")

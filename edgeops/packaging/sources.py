@@ -1,7 +1,8 @@
 """From the files that a person names to the artifacts of a package: as they are, or by a recipe.
 
 A ``.tflite`` or ``.onnx`` is for the runtime of its format. A Keras model or SavedModel is
-converted to every format that the profiles run; so one source becomes several variants.
+converted to every format that the profiles run; so one source becomes several variants. A
+scikit-learn model becomes an ``.onnx``.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidGolden, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
 from edgeops.packaging.convert import Converted, convert
-from edgeops.packaging.convert.source import Source, read_source
+from edgeops.packaging.convert.as_is import check_as_is
+from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.golden_rows import LabelledRows
 from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.onnx_header import check_versions
 from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
 from edgeops.packaging.request import PackageRequest
 from edgeops.packaging.trials import Search, pareto_front
@@ -168,12 +171,12 @@ def _artifacts(
     profiles: Sequence[Profile],
     workshop: Workshop,
 ) -> Iterator[ModelFile]:
-    if not source.kind.needs_tensorflow:
+    if source.kind.is_artifact:
         form = source.kind.value
         recipe = _recipe_for(form, recipes)
-        yield _as_is(source) if recipe is None else _made(source, recipe, workshop)
+        yield _as_is(source, workshop) if recipe is None else _made(source, recipe, workshop)
         return
-    wanted = dict.fromkeys(FORMAT_OF_RUNTIME[profile.runtimes[0]] for profile in profiles)
+    wanted = dict.fromkeys(_form_for(profile, source) for profile in profiles)
     chosen = {form: _recipe_for(form, recipes or (FLOAT,)) for form in wanted}
     if not any(chosen.values()):
         raise InvalidInput(
@@ -208,10 +211,26 @@ def _recipe_for(form: str, recipes: Sequence[Recipe | str]) -> Recipe | Auto | N
     return Auto(format=form) if short[0] == AUTO else parse_recipe(short[0], form)
 
 
-def _as_is(source: Source) -> ModelFile:
+def _form_for(profile: Profile, source: Source) -> str:
+    """Return the format that a profile likes best of those that a source can become."""
+    forms = [FORMAT_OF_RUNTIME[each] for each in profile.runtimes]
+    return next((form for form in forms if form in source.kind.formats), source.kind.formats[0])
+
+
+def _as_is(source: Source, workshop: Workshop) -> ModelFile:
+    if source.side_files:
+        raise InvalidModel(
+            f"{source.path} has weights in {source.side_files[0].name}: devices take one file",
+            next_step="give --recipe float32, which writes one, or save it as one: "
+            "onnx.save(onnx.load('model.onnx'), 'one.onnx')",
+        )
+    data = source.path.read_bytes()
+    if source.kind is SourceKind.ONNX:
+        check_versions(data, str(source.path))
+    check_as_is(source, workshop.progress)
     return ModelFile(
         name=str(source.path),
-        data=source.path.read_bytes(),
+        data=data,
         format=source.kind.value,
         source=source.digest,
     )

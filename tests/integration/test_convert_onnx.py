@@ -16,10 +16,11 @@ from edgeops.demo.network import write_onnx
 from edgeops.domain.errors import InvalidInput, InvalidModel
 from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.onnx_file import canonical, number_anew, parse, quantized_weights
-from edgeops.packaging.convert.onnx_quantize import calibrate, prepare, quantize_checked, run_rows
+from edgeops.packaging.convert.onnx_quantize import calibrate, prepare, quantize_checked
+from edgeops.packaging.convert.onnx_run import run_rows
 from edgeops.packaging.recipes import RECIPES
 from tests import models
-from tests.conversions import CALIBRATION, MAX_DROP, SPLIT, Door, accuracy, load
+from tests.conversions import CALIBRATION, HELD_OUT, MAX_DROP, SPLIT, Door, accuracy, load
 from tests.digits_models import train_second
 
 INT8 = ["onnx-int8", "onnx-int8-percentile", "onnx-int8-channel"]
@@ -95,10 +96,29 @@ def test_the_same_inputs_give_the_same_bytes(
     assert again.making.ranges == door(digits, recipe).making.ranges
 
 
-def test_float32_is_the_file_as_it_was(door: Door, digits: Path) -> None:
+def test_float32_is_the_same_model_in_its_canonical_form(door: Door, digits: Path) -> None:
     made = door(digits, "onnx-float32", None)
-    assert made.path.read_bytes() == digits.read_bytes()
+    before, after = load(digits), load(made.path)
+    assert (after.inputs, after.outputs) == (before.inputs, before.outputs)
+    for row in HELD_OUT[:20, np.newaxis]:
+        np.testing.assert_array_equal(after.run([row])[0], before.run([row])[0])
+    model = onnx.load(made.path)
+    assert model.graph.name == "model"
+    assert {node.name.split("_")[0] for node in model.graph.node} >= {"MatMul"}
     assert made.making.ranges is None
+    assert door(made.path, "onnx-float32", None).path.read_bytes() == made.path.read_bytes()
+
+
+def test_what_exporters_write_of_the_trainers_machine_stays_there(
+    door: Door, write: Callable[[bytes], Path]
+) -> None:
+    model = onnx.load_from_string(models.linear_onnx(np.eye(4, dtype=np.float32)))
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.initializer):
+        part.metadata_props.add(key="trace", value="/home/ada/secret/train.py, line 7")
+        part.doc_string = "/home/ada/secret"
+    model.ir_version = 10
+    made = door(write(model.SerializeToString()), "onnx-float32", None)
+    assert b"ada" not in made.path.read_bytes()
 
 
 @pytest.mark.parametrize("recipe", INT8)
@@ -218,10 +238,17 @@ def test_a_bad_model_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("recipe", ["onnx-float32", "onnx-int8"])
-def test_weights_in_another_file_are_refused(door: Door, tmp_path: Path, recipe: str) -> None:
+def test_weights_in_a_file_beside_it_are_taken_in_and_digested(
+    door: Door, tmp_path: Path, recipe: str
+) -> None:
     path = models.external_onnx(np.eye(4, dtype=np.float32), tmp_path)
-    with pytest.raises(InvalidModel, match="another file"):
-        door(path, recipe, ROWS)
+    made = door(path, recipe, ROWS)
+    row = np.array([[0, 0, 1, 0]], np.float32)
+    assert load(made.path).run([row])[0].argmax() == 2
+    weights = np.frombuffer((tmp_path / "weights.bin").read_bytes(), np.float32)
+    turned = np.roll(weights.reshape(4, 4), 1, axis=1)
+    (tmp_path / "weights.bin").write_bytes(turned.tobytes())
+    assert load(door(path, recipe, ROWS).path).run([row])[0].argmax() == 3
 
 
 @pytest.mark.parametrize("recipe", ["onnx-float32", "onnx-int8"])

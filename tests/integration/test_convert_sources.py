@@ -114,7 +114,7 @@ def test_a_cut_archive_is_refused(tmp_path: Path, keep: int) -> None:
 
 def test_another_archive_is_no_keras_model(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as file:
-        file.writestr("data.pkl", b"")
+        file.writestr("x.npy", b"")
     with pytest.raises(InvalidModel, match=r"no config\.json"):
         read_source(tmp_path / "m.keras", trust_code=False)
 

@@ -55,12 +55,34 @@ sick.set_weights([np.full((4, 2), np.nan), np.zeros(2)])
 sick.save(f"{folder}/sick.keras")
 """
 
+OLD = """
+import os, sys
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
+import numpy as np, tf_keras
+
+folder, layers = sys.argv[1], tf_keras.layers
+tf_keras.utils.set_random_seed(0)
+model = tf_keras.Sequential([
+    layers.InputLayer((8, 8, 1), name="pixels"),
+    layers.Conv2D(6, 3, use_bias=False), layers.BatchNormalization(), layers.ReLU(6.0),
+    layers.DepthwiseConv2D(3, padding="same"), layers.GlobalAveragePooling2D(),
+    layers.Dense(10, activation="softmax"),
+])
+model.save(f"{folder}/old.h5")
+model.save(f"{folder}/old.keras")
+row = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1) / 64
+np.save(f"{folder}/old.npy", model(row, training=False).numpy())
+code = tf_keras.Sequential([layers.InputLayer((4,)), layers.Lambda(lambda v: v * 2)])
+code.save(f"{folder}/old_lambda.h5")
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", TRAIN, str(path)], check=True, env=environment)
+    for script in (TRAIN, OLD):
+        subprocess.run([sys.executable, "-c", script, str(path)], check=True, env=environment)
     return path
 
 
@@ -87,6 +109,26 @@ def test_a_network_is_converted_and_quantized(
         ]
         assert [spec.name for spec in model.outputs] == ["output_0"]
         assert each.tools["tensorflow"]
+
+
+@pytest.mark.parametrize("source", ["old.h5", "old.keras"])
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_what_keras_2_saved_is_converted_by_tf_keras_and_that_is_said(
+    door: Door, folder: Path, source: str, form: str
+) -> None:
+    made = door(folder / source, f"{form}-float32", None)
+    assert made.notes[0].startswith("loaded by tf_keras 2.")
+    assert "Keras 3 refuses this file" in made.notes[0]
+    row = np.arange(64, dtype=np.float32).reshape(1, 8, 8, 1) / 64
+    np.testing.assert_allclose(
+        load(made.path).run([row])[0], np.load(folder / "old.npy"), atol=1e-5
+    )
+
+
+def test_a_lambda_layer_of_keras_2_is_refused(door: Door, folder: Path) -> None:
+    with pytest.raises(InvalidModel, match="Lambda") as refused:
+        door(folder / "old_lambda.h5", "tflite-float32", None)
+    assert refused.value.next_step == "if you trust whoever made it, give --trust-code"
 
 
 def test_every_way_to_save_a_model_gives_the_same_network(door: Door, folder: Path) -> None:

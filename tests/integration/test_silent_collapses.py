@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeops.domain.errors import EdgeopsError, GateFailed
 from edgeops.packaging.build import build_package
-from edgeops.packaging.convert.onnx_quantize import run_rows
+from edgeops.packaging.convert.onnx_run import run_rows
 from edgeops.packaging.convert.tflite_anatomy import tflite_anatomy
 from edgeops.packaging.convert.tflite_engines import run_rows as run_rows_tflite
 from edgeops.packaging.convert.tflite_file import load

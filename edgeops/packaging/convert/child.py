@@ -7,6 +7,7 @@ process with it. Which converter is imported depends on the job: TensorFlow take
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from device_agent.runtimes.refusals import one_line
 from device_agent.runtimes.sandbox import enter_sandbox
-from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel
+from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel, StoreFailed
 from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.bench import Bench
 from edgeops.packaging.convert.errors import ConversionFailed
@@ -35,6 +36,7 @@ from edgeops.packaging.convert.job import (
 from edgeops.packaging.convert.source import SourceKind, read_source
 
 _BYTES_PER_MIB = 1024 * 1024
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def do_job(job: Job) -> bytes:
@@ -44,17 +46,27 @@ def do_job(job: Job) -> bytes:
         return report.to_bytes()
     except EdgeopsError as error:
         return failure_bytes(error)
+    except OSError as error:
+        if error.errno not in _DISK:
+            return _unknown(job, error)
+        why = f"converting to {job.name}: {error.strerror}"
+        return failure_bytes(StoreFailed(why, next_step="make room on the disk, then try again"))
     except MemoryError:
         why = f"converting to {job.name} takes more than {job.memory_mib} MiB"
         return failure_bytes(ConversionFailed(why, next_step="give it more, or a smaller model"))
     except Exception as error:  # noqa: BLE001 - the last door: whatever a converter raises is reported
-        why = f"converting to {job.name} failed: {type(error).__name__}: {one_line(error)}"
-        return failure_bytes(ConversionFailed(why, next_step="export the model in another way"))
+        return _unknown(job, error)
+
+
+def _unknown(job: Job, error: Exception) -> bytes:
+    why = f"converting to {job.name} failed: {type(error).__name__}: {one_line(error)}"
+    return failure_bytes(ConversionFailed(why, next_step="export the model in another way"))
 
 
 def _convert(job: Job) -> Report:
     source, target = Path(job.source), Path(job.target)
-    if read_source(source, trust_code=job.trust_code).digest != job.digest:
+    found = read_source(source, trust_code=job.trust_code)
+    if found.digest != job.digest:
         raise InvalidModel(f"{source} was changed meanwhile", next_step="try again")
     if job.kind.needs_tensorflow:
         from edgeops.packaging.convert.tensorflow_models import convert_tensorflow
@@ -62,11 +74,20 @@ def _convert(job: Job) -> Report:
         return convert_tensorflow(
             source, job.kind, target, job.recipe.format, trust_code=job.trust_code
         )
+    if job.kind is SourceKind.SKOPS:
+        from edgeops.packaging.convert.sklearn_models import convert_sklearn_model
+
+        return convert_sklearn_model(source, target, trust_code=job.trust_code)
     data = source.read_bytes()
+    if job.task is Task.CHECK:
+        from edgeops.packaging.convert.as_is import try_out
+
+        try_out(data, job.kind)
+        return Report()
     if job.task is Task.EXAMINE:
         target.write_bytes(_anatomy(data, job.kind).to_bytes())
         return Report()
-    made, report = _DO[job.task](data, job)
+    made, report = _DO[job.task](data, job, source.parent if found.side_files else None)
     target.write_bytes(made)
     return report
 
@@ -75,7 +96,7 @@ def _rows(job: Job) -> NDArray[Any] | None:
     return np.load(job.calibration, allow_pickle=False) if job.calibration else None
 
 
-def _quantized(data: bytes, job: Job) -> tuple[bytes, Report]:
+def _quantized(data: bytes, job: Job, folder: Path | None) -> tuple[bytes, Report]:
     rows = _rows(job)
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import quantize_tflite
@@ -83,10 +104,10 @@ def _quantized(data: bytes, job: Job) -> tuple[bytes, Report]:
         return quantize_tflite(data, job.recipe, rows, job.others)
     from edgeops.packaging.convert.onnx_quantize import quantize_onnx
 
-    return quantize_onnx(data, job.recipe, rows)
+    return quantize_onnx(data, job.recipe, rows, folder)
 
 
-def _rebuilt(data: bytes, job: Job) -> tuple[bytes, Report]:
+def _rebuilt(data: bytes, job: Job, _: Path | None) -> tuple[bytes, Report]:
     making = Report.from_bytes(_bounded(Path(job.making or ""), MAX_REPORT_BYTES))
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import rebuild_tflite
@@ -97,7 +118,7 @@ def _rebuilt(data: bytes, job: Job) -> tuple[bytes, Report]:
     return rebuild_onnx(data, job.recipe, making), making
 
 
-def _searched(data: bytes, job: Job) -> tuple[bytes, Report]:
+def _searched(data: bytes, job: Job, folder: Path | None) -> tuple[bytes, Report]:
     from edgeops.packaging.convert.search import search
 
     rows = _rows(job)
@@ -111,12 +132,12 @@ def _searched(data: bytes, job: Job) -> tuple[bytes, Report]:
     else:
         from edgeops.packaging.convert.onnx_bench import OnnxBench
 
-        bench = OnnxBench(data)
+        bench = OnnxBench(data, folder)
     form = job.recipe.format
     return search(bench, form, job.search, rows, len(data), time.monotonic, tell_parent)
 
 
-_DO: Mapping[Task, Callable[[bytes, Job], tuple[bytes, Report]]] = {
+_DO: Mapping[Task, Callable[[bytes, Job, Path | None], tuple[bytes, Report]]] = {
     Task.CONVERT: _quantized,
     Task.REBUILD: _rebuilt,
     Task.SEARCH: _searched,

@@ -15,7 +15,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest
-from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel
+from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel, StoreFailed
 from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
 from edgeops.packaging.convert.source import SourceKind
 from edgeops.packaging.effect import Promise
@@ -41,7 +41,10 @@ PROGRESS = "\x1eprogress "
 
 _KINDS: dict[str, type[EdgeopsError]] = {
     each.__name__: each
-    for each in (InvalidInput, InvalidModel, ConversionFailed, ConverterMissing, EdgeopsError)
+    for each in (
+        *(InvalidInput, InvalidModel, ConversionFailed, ConverterMissing),
+        *(StoreFailed, EdgeopsError),
+    )
 }
 
 
@@ -54,6 +57,8 @@ class Task(StrEnum):
     """Find the recipe for an objective, and make its artifact."""
     REBUILD = "rebuild"
     """Make it again, from the ranges and exclusions of its making."""
+    CHECK = "check"
+    """Look at an artifact that is packaged as it is, and run it once."""
     EXAMINE = "examine"
     """Write its anatomy."""
 
@@ -66,9 +71,9 @@ class Job:
         task: what to do.
         source: path of the model.
         digest: of its bytes, so that what was checked is what is converted.
-        kind: what it is. TensorFlow's kinds are converted to the recipe's format as floats,
-            the others are quantized.
-        target: path of the file to write.
+        kind: what it is. Artifacts are quantized, the others converted to the recipe's format
+            as floats.
+        target: path of the file to write; nothing is written by ``CHECK``.
         recipe: what to make; of a model to examine or to search for only its format counts.
         calibration: path of an ``.npy`` with calibration rows, or None.
         trust_code: let Keras load code.

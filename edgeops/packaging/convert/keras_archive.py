@@ -8,25 +8,14 @@ stops it before TensorFlow is even imported, and says what it was.
 from __future__ import annotations
 
 import json
-import stat
-import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from edgeops.domain.errors import InvalidModel
+from edgeops.packaging.convert.archive import opened
 
 CONFIG = "config.json"
-MAX_ENTRIES = 10_000
-MAX_CONFIG_BYTES = 32 * 1024 * 1024
-MAX_CONFIG_DEPTH = 200
-MAX_RATIO = 200
-"""Times that an entry may grow by unpacking. Trained weights hardly shrink at all."""
-RATIO_FREE_BYTES = 16 * 1024 * 1024
-"""Entries up to this size may shrink as they like: JSON of large models does."""
 
 CODE_CLASSES = frozenset(
     {"Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
@@ -50,21 +39,8 @@ def check_keras_archive(path: Path, *, trust_code: bool) -> None:
     Raises:
         InvalidModel: the message says what is wrong.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check_names(entries, path)
-            _check_sizes(entries, path)
-            if CONFIG not in archive.namelist():
-                raise InvalidModel(
-                    f"{path} is a zip archive, but no Keras model (it has no {CONFIG})",
-                    next_step=_AGAIN,
-                )
-            text = archive.read(CONFIG)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InvalidModel(
-            f"{path} is a damaged zip archive: {error}", next_step="copy or save it again"
-        ) from error
+    with opened(path, CONFIG, again=_AGAIN) as archive:
+        text = archive.read(CONFIG)
     if not trust_code:
         check_keras_config(text, str(path))
 
@@ -89,49 +65,6 @@ def check_keras_config(text: str | bytes, name: str) -> None:
     config = {key: value for key, value in config.items() if key != "compile_config"}
     for each in _objects(config):
         _check_object(each, name)
-
-
-def _check_names(entries: list[zipfile.ZipInfo], path: Path) -> None:
-    if len(entries) > MAX_ENTRIES:
-        raise InvalidModel(f"{path} has {len(entries)} entries: that is no Keras model")
-    for entry in entries:
-        # The name as written: zipfile cuts what it shows at a NUL.
-        name = entry.orig_filename
-        parts = PurePosixPath(name).parts
-        if name.startswith(("/", "\\")) or "\\" in name or ".." in parts or "\x00" in name:
-            raise InvalidModel(
-                f"{path} has an entry that leads out of it: {name[:80]!r}",
-                next_step="do not use this file; find out who made it",
-            )
-        if not parts or ":" in parts[0]:
-            raise InvalidModel(f"{path} has an entry without a proper name: {name[:80]!r}")
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            raise InvalidModel(f"{path} has the link {name[:80]!r}, which may lead anywhere")
-    twice = [name for name, n in Counter(each.filename for each in entries).items() if n > 1]
-    if twice:
-        raise InvalidModel(
-            f"{path} has the entry {twice[0][:80]!r} twice: readers disagree which one counts",
-            next_step=_AGAIN,
-        )
-
-
-def _check_sizes(entries: list[zipfile.ZipInfo], path: Path) -> None:
-    total = sum(entry.file_size for entry in entries)
-    if total > MAX_BLOB_BYTES:
-        raise InvalidModel(
-            f"{path} unpacks to {total} bytes, {MAX_BLOB_BYTES} are allowed",
-            next_step="if it is a real model, it is too large for devices",
-        )
-    for entry in entries:
-        limit = max(RATIO_FREE_BYTES, entry.compress_size * MAX_RATIO)
-        if entry.filename == CONFIG:
-            limit = MAX_CONFIG_BYTES
-        if entry.file_size > limit:
-            raise InvalidModel(
-                f"{path}: entry {entry.filename[:80]!r} unpacks from {entry.compress_size} to "
-                f"{entry.file_size} bytes: a zip bomb",
-                next_step="do not use this file; find out who made it",
-            )
 
 
 def _objects(config: Any) -> Iterator[dict[str, Any]]:

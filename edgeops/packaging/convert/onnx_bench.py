@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -16,17 +17,15 @@ from edgeops.packaging.convert.onnx_file import (
     parse,
     quantized_weights,
 )
+from edgeops.packaging.convert.onnx_float import bounded
 from edgeops.packaging.convert.onnx_quantize import (
-    fit_rows,
-    open_session,
     prepare,
     promise_of,
     quantize_checked,
     quantize_nodes,
-    run_rows,
-    run_session,
     watch,
 )
+from edgeops.packaging.convert.onnx_run import fit_rows, open_session, run_rows, run_session
 from edgeops.packaging.convert.ranges import Observed, Ranges
 from edgeops.packaging.convert.repair import Settled
 from edgeops.packaging.effect import Promise
@@ -41,15 +40,15 @@ class OnnxBench:
 
     notes: Sequence[str] = ()
 
-    def __init__(self, data: bytes) -> None:
-        """Lay it out.
+    def __init__(self, data: bytes, folder: Path | None = None) -> None:
+        """Lay it out; ``folder`` holds files with some of the weights, if there are such.
 
         Raises:
             InvalidModel: not valid, or quantized already.
         """
-        model = parse(data)
+        model = parse(data, folder)
         check_float(model)
-        self._prepared = prepare(model)
+        self._prepared = prepare(bounded(model)[0])
         self._float = self._prepared.model.SerializeToString()
 
     @property
@@ -69,7 +68,7 @@ class OnnxBench:
 
     def fit(self, rows: NDArray[Any]) -> Rows:
         """Return rows as the model takes them."""
-        return fit_rows(self._prepared, rows)
+        return fit_rows(self._float, rows)
 
     def observe(self, rows: Rows) -> Observed:
         """Return what the float values around all operators were on rows."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidModel
+from edgeops.packaging.convert.onnx_checks import check_onnx, nodes, tensors
 
 OPSET = 17
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -39,28 +41,45 @@ class OnnxWeights:
     total: int
 
 
-def parse(data: bytes) -> Any:
-    """Return a file as an ``onnx.ModelProto``, checked.
+def parse(data: bytes, folder: Path | None = None) -> Any:
+    """Return a file as an ``onnx.ModelProto``, checked, with all its weights in it.
+
+    Args:
+        data: the file.
+        folder: where the files are in which some of its weights are; ``side_files.find`` has
+            looked at them. None takes no such files.
 
     Raises:
-        InvalidModel: damaged, not valid ONNX, or with weights in other files.
+        InvalidModel: damaged, not valid ONNX, or with what no device runs (``check_onnx``).
     """
     try:
         model = onnx.load_from_string(data)
-        outside = next((each.name for each in model.graph.initializer if _is_outside(each)), None)
-        if outside is not None:
-            raise InvalidModel(
-                f"the weights {outside!r} are in another file",
-                next_step="save it as one file: onnx.save(onnx.load('model.onnx'), 'one.onnx')",
-            )
+        _take_in(model, folder)
+        check_onnx(model)
         onnx.checker.check_model(model)
     except InvalidModel:
         raise
-    except (DecodeError, onnx.checker.ValidationError, ValueError, TypeError) as error:
+    except (
+        *(DecodeError, onnx.checker.ValidationError, ValueError, TypeError),
+        *(OSError, EOFError),
+    ) as error:
         raise InvalidModel(
             f"the model is no valid ONNX: {one_line(error)}", next_step="export it again"
         ) from error
     return model
+
+
+def _take_in(model: Any, folder: Path | None) -> None:
+    """Load the weights that are in other files, in place; refuse those that were not looked at."""
+    taken = _outside(model.graph.initializer) if folder is not None else Counter()
+    left = list(_outside(tensors(model)) - taken)
+    if left:
+        raise InvalidModel(
+            f"the weights {left[0]!r} are in another file, and not where such are taken from",
+            next_step="save it as one file: onnx.save(onnx.load('model.onnx'), 'one.onnx')",
+        )
+    if folder is not None:
+        onnx.load_external_data_for_model(model, str(folder))
 
 
 def check_float(model: Any) -> None:
@@ -131,8 +150,11 @@ def canonical(model: Any) -> bytes:
     if is_flat:
         _sort_nodes(graph)
     model.ir_version = min(model.ir_version, MAX_IR_VERSION)
-    for part in (model, graph, *graph.node, *graph.input, *graph.output):
+    model.doc_string = ""
+    for part in (graph, *nodes(model), *graph.input, *graph.output, *tensors(model)):
         part.doc_string = ""
+        del part.metadata_props[:]  # PyTorch writes where in whose files each node was made
+    del graph.quantization_annotation[:]  # by names, which may be new
     for listed, key in ((model.opset_import, "domain"), (graph.initializer, "name")):
         listed.sort(key=lambda each, key=key: getattr(each, key))
     graph.value_info.sort(key=lambda each: each.name)
@@ -157,8 +179,9 @@ def flatten_biases(model: Any) -> None:
             constant.dims[:] = constant.dims[1:]
 
 
-def _is_outside(tensor: Any) -> bool:
-    return bool(tensor.data_location == TensorProto.EXTERNAL)
+def _outside(listed: Iterable[Any]) -> Counter[str]:
+    """Count tensors by name whose values are in another file."""
+    return Counter(str(each.name) for each in listed if each.data_location == TensorProto.EXTERNAL)
 
 
 def _has_subgraphs(graph: Any) -> bool:
@@ -212,18 +235,3 @@ def _drop_unused(graph: Any) -> None:
     used |= {each.name for each in graph.output}
     for constant in [each for each in graph.initializer if each.name not in used]:
         graph.initializer.remove(constant)
-
-
-def nonfinite_weights(model: Any) -> str | None:
-    """Return the name of a constant that holds NaN, or of a weight that holds infinity, or None.
-
-    Other constants may be infinite: masks, and where maxima begin.
-    """
-    weights = {name for node in model.graph.node if node.op_type in WEIGHTED for name in node.input}
-    for each in model.graph.initializer:
-        if each.data_type != TensorProto.FLOAT:
-            continue
-        values = numpy_helper.to_array(each)
-        if np.isnan(values).any() or (each.name in weights and np.isinf(values).any()):
-            return str(each.name)
-    return None

@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 from onnxruntime.quantization import (
     CalibrationMethod,
     QDQQuantizer,
@@ -34,10 +34,6 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-from device_agent.processing.rows import fit_row
-from device_agent.protocol.errors import BadInput
-from device_agent.protocol.manifest import TensorSpec
-from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidInput, InvalidModel
 from edgeops.packaging.convert.calibration import FEW_ROWS
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
@@ -48,11 +44,13 @@ from edgeops.packaging.convert.onnx_file import (
     canonical,
     check_float,
     flatten_biases,
-    nonfinite_weights,
     number_anew,
     parse,
     quantized_weights,
 )
+from edgeops.packaging.convert.onnx_float import bounded, float_onnx
+from edgeops.packaging.convert.onnx_run import fit_rows, open_session, run_rows
+from edgeops.packaging.convert.onnx_types import typed
 from edgeops.packaging.convert.ranges import (
     Observed,
     Ranges,
@@ -72,24 +70,22 @@ from edgeops.packaging.recipes.schema import (
 )
 
 COMPARED_ROWS = 64
-INPUT_DTYPES = {
-    "tensor(float)": "float32",
-    **{f"tensor({kind})": kind for kind in ("int32", "int64", "uint8", "int8")},
-}
 MIN_OPSET = 13
 """One scale a channel came with it."""
 FOLDED = ("Clip", "Relu")
 """Activations that a quantized operator before them takes over: by its range, at no cost."""
-_ORT_ERRORS = 3
 
 
-def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tuple[bytes, Report]:
+def quantize_onnx(
+    data: bytes, recipe: Recipe, rows: NDArray[Any] | None, folder: Path | None = None
+) -> tuple[bytes, Report]:
     """Make what a recipe says from a float ``.onnx``.
 
     Args:
-        data: the file; with ``float32`` it comes back as it is.
-        recipe: of format onnx.
+        data: the file.
+        recipe: of format onnx; with ``float32`` the model comes back in its canonical form.
         rows: calibration rows ``[n, ...]`` for int8, else None.
+        folder: where files are that hold some of the weights, or None without such.
 
     Returns:
         The file, and the report with ranges and notes. Inputs and outputs keep their dtypes
@@ -102,12 +98,11 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
         ConversionFailed: the runtime answers something else with optimizations than without,
             whatever is left out.
     """
-    model = parse(data)
+    model = parse(data, folder)
     check_float(model)
-    if (bad := nonfinite_weights(model)) is not None:
-        raise InvalidModel(f"the weights {bad!r} hold NaN or infinity", next_step="train it again")
-    if recipe.precision == "float32":
-        return data, Report()
+    if recipe.precision == FLOAT32:
+        return float_onnx(model)
+    model, _ = bounded(model)
     if rows is None:
         raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
     prepared = prepare(model)
@@ -117,7 +112,7 @@ def quantize_onnx(data: bytes, recipe: Recipe, rows: NDArray[Any] | None) -> tup
             f"nothing to quantize: {recipe.name} takes none of the model's weighted operators",
             next_step="package it as float32, or let the recipe take more operators",
         )
-    fitted = fit_rows(prepared, rows)
+    fitted = fit_rows(prepared.model.SerializeToString(), rows)
     ranges = calibrate(prepared, recipe, fitted)
     notes = _range_notes(ranges, len(rows))
     settled = quantize_checked(prepared, recipe, ranges, fitted[:COMPARED_ROWS], run_rows)
@@ -136,9 +131,10 @@ def rebuild_onnx(data: bytes, recipe: Recipe, making: Report) -> bytes:
     Raises:
         InvalidModel: the float model is not valid.
     """
+    model = parse(data)
     if recipe.precision == FLOAT32:
-        return data
-    prepared = prepare(parse(data))
+        return float_onnx(model)[0]
+    prepared = prepare(bounded(model)[0])
     kept = prepared.kept(recipe, making.excluded)
     return quantize_nodes(prepared, recipe, making.ranges or {}, kept)
 
@@ -189,32 +185,8 @@ def prepare(model: Any) -> Prepared:
     names = number_anew(folded)
     for at, node in enumerate(folded.graph.node):
         node.name = node.name or f"{node.op_type}_{at}"
-    inferred = shape_inference.infer_shapes(folded)
+    inferred = typed(folded, lambda data: open_session(data, optimized=False))
     return Prepared(model=onnx.load_from_string(canonical(inferred)), names=names)
-
-
-def open_session(data: bytes, *, optimized: bool = True, save_to: Path | None = None) -> Any:
-    """Return a session on one thread, so that sums are added up in the same order each time.
-
-    Raises:
-        InvalidModel: ONNX Runtime cannot load it.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ORT_ERRORS
-    level = ort.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
-    if save_to is not None:
-        options.graph_optimization_level = level.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(save_to)
-    try:
-        return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no common class below Exception
-        raise InvalidModel(
-            f"ONNX Runtime cannot load the model: {one_line(error)}",
-            next_step=f"export it again, as one file, with opset {OPSET}",
-        ) from error
 
 
 def calibrate(prepared: Prepared, recipe: Recipe, rows: list[NDArray[Any]]) -> Ranges:
@@ -370,49 +342,3 @@ def promise_of(prepared: Prepared, recipe: Recipe, excluded: Collection[str]) ->
         weights={INT8: quantized_weights(prepared.model, kept).total},
         activations={recipe.precision: len(weighted)},
     )
-
-
-def run_rows(data: bytes, rows: list[NDArray[Any]], *, optimized: bool) -> NDArray[Any]:
-    """Run a file on the ONNX Runtime; see ``Answers``."""
-    return run_session(open_session(data, optimized=optimized), rows)
-
-
-def run_session(session: Any, rows: list[NDArray[Any]]) -> NDArray[Any]:
-    """Return the answers to rows: all float outputs in one row, ``[n, ...]``."""
-    feed = session.get_inputs()[0].name
-    said = []
-    for row in rows:
-        outputs = session.run(None, {feed: row})
-        floats = [each.ravel() for each in outputs if each.dtype.kind == "f"]
-        said.append(
-            np.concatenate(floats) if floats else np.concatenate([each.ravel() for each in outputs])
-        )
-    return np.stack(said)
-
-
-def _only_input(session: Any) -> TensorSpec:
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        raise InvalidModel(f"the model has {len(inputs)} inputs, not one")
-    dtype = INPUT_DTYPES.get(inputs[0].type)
-    if dtype is None:
-        raise InvalidModel(
-            f"the model's input is a {inputs[0].type}",
-            next_step=f"export it with one of: {', '.join(INPUT_DTYPES.values())}",
-        )
-    shape = tuple(size if isinstance(size, int) and size >= 0 else 1 for size in inputs[0].shape)
-    return TensorSpec(name=inputs[0].name, dtype=dtype, shape=shape)
-
-
-def fit_rows(prepared: Prepared, rows: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return rows as the model takes them.
-
-    Raises:
-        InvalidModel: the model has several inputs, or one that takes no numbers.
-        InvalidInput: the rows do not fit it.
-    """
-    spec = _only_input(open_session(prepared.model.SerializeToString(), optimized=False))
-    try:
-        return [fit_row(row, spec) for row in rows]
-    except BadInput as error:
-        raise InvalidInput(f"calibration rows do not fit the model: {error}") from error

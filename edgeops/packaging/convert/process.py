@@ -50,15 +50,22 @@ class Limits:
     memory_mib: int = 8192
 
 
-def run_job(job: Job, limits: Limits, progress: Callable[[str], None] = lambda _: None) -> Report:
+def run_job(
+    job: Job,
+    limits: Limits,
+    progress: Callable[[str], None] = lambda _: None,
+    scratch: Path | None = None,
+) -> Report:
     """Do a job in a child process that cannot take this one with it.
 
     The child dies with the thread that calls this.
 
     Args:
         job: what to do.
-        limits: what it may take.
+        limits: time and memory.
         progress: told what the child tells.
+        scratch: folder for the child's temporary files, which nobody removes if it is killed;
+            None takes the system's.
 
     Raises:
         EdgeopsError: what the child reported, as the kind that it was.
@@ -74,7 +81,7 @@ def run_job(job: Job, limits: Limits, progress: Callable[[str], None] = lambda _
             stdout=out,
             stderr=err,
             cwd=_PACKAGE_PARENT,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **({"TMPDIR": str(scratch)} if scratch else {})},
         )
     except OSError as error:
         raise StoreFailed(f"cannot start a conversion: {error.strerror}") from error

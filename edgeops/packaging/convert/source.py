@@ -14,7 +14,9 @@ from pathlib import Path
 from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from device_agent.protocol.ids import Digest, parse_digest
 from edgeops.domain.errors import InvalidModel
+from edgeops.packaging.convert import archive, side_files
 from edgeops.packaging.convert.keras_archive import check_keras_archive
+from edgeops.packaging.convert.skops_archive import SCHEMA, check_skops_archive
 from edgeops.packaging.inspect import format_of, read_model_file
 
 MAX_FILES = 1000
@@ -33,31 +35,53 @@ class SourceKind(StrEnum):
     KERAS = "keras"
     HDF5 = "hdf5"
     SAVED_MODEL = "saved_model"
+    SKOPS = "skops"
     TFLITE = "tflite"
     ONNX = "onnx"
 
     @property
+    def is_artifact(self) -> bool:
+        """Whether devices can run it as it is."""
+        return self in (SourceKind.TFLITE, SourceKind.ONNX)
+
+    @property
     def needs_tensorflow(self) -> bool:
         """Whether only TensorFlow reads it."""
-        return self not in (SourceKind.TFLITE, SourceKind.ONNX)
+        return not self.is_artifact and self is not SourceKind.SKOPS
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats that it can become."""
+        if self.is_artifact:
+            return (self.value,)
+        return ("onnx",) if self is SourceKind.SKOPS else ("tflite", "onnx")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A model to convert: where it is, what it is, and the digest of its bytes."""
+    """A model to convert.
+
+    Attributes:
+        path: where it is.
+        kind: what it is.
+        digest: of its bytes, and of those of its side files if it has any.
+        side_files: files beside an ``.onnx`` in which some of its weights are.
+    """
 
     path: Path
     kind: SourceKind
     digest: Digest
+    side_files: tuple[Path, ...] = ()
 
 
 def read_source(path: Path, *, trust_code: bool) -> Source:
     """Find out what a model is, and refuse one that could run code.
 
     Args:
-        path: a ``.keras``, ``.h5``, ``.tflite`` or ``.onnx`` file, whatever it is called, or a
-            SavedModel folder.
-        trust_code: take Lambda layers, custom objects and operators that reach files.
+        path: a ``.keras``, ``.h5``, ``.skops``, ``.tflite`` or ``.onnx`` file, whatever it is
+            called, or a SavedModel folder.
+        trust_code: take Lambda layers, custom objects and operators that reach files. Types in
+            a ``.skops`` are judged when it is converted.
 
     Raises:
         InvalidModel: missing, empty, damaged, of another kind, too large, or with code in it.
@@ -69,9 +93,26 @@ def read_source(path: Path, *, trust_code: bool) -> Source:
     if data.startswith(HDF5_MAGIC):
         return Source(path=path, kind=SourceKind.HDF5, digest=digest)
     if data.startswith(ZIP_MAGIC):
-        check_keras_archive(path, trust_code=trust_code)
-        return Source(path=path, kind=SourceKind.KERAS, digest=digest)
-    return Source(path=path, kind=SourceKind(format_of(data, str(path))), digest=digest)
+        return Source(path=path, kind=_archive(path, trust_code=trust_code), digest=digest)
+    kind = SourceKind(format_of(data, str(path)))
+    if kind is SourceKind.ONNX and (beside := side_files.find(path, data)):
+        digest = side_files.digest_with(data, beside, path.parent)
+        return Source(path=path, kind=kind, digest=digest, side_files=beside)
+    return Source(path=path, kind=kind, digest=digest)
+
+
+def _archive(path: Path, *, trust_code: bool) -> SourceKind:
+    names = archive.names(path)
+    if SCHEMA in names:
+        check_skops_archive(path)
+        return SourceKind.SKOPS
+    if any(name.endswith("data.pkl") for name in names):
+        raise InvalidModel(
+            f"{path} is a PyTorch file: weights or code, and read by unpickling",
+            next_step="export the model with torch.onnx.export (docs/packages.md, PyTorch)",
+        )
+    check_keras_archive(path, trust_code=trust_code)
+    return SourceKind.KERAS
 
 
 def _saved_model(folder: Path, *, trust_code: bool) -> Source:
@@ -86,7 +127,10 @@ def _saved_model(folder: Path, *, trust_code: bool) -> Source:
     for file in _files(folder):
         size_bytes += file.stat().st_size
         if size_bytes > MAX_BLOB_BYTES:
-            raise InvalidModel(f"{folder} has more than {MAX_BLOB_BYTES} bytes")
+            raise InvalidModel(
+                f"{folder} has more than {MAX_BLOB_BYTES} bytes",
+                next_step="make it smaller before: devices take no larger file",
+            )
         digest.update(f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
             while part := stream.read(_READ_BYTES):
@@ -104,7 +148,10 @@ def _saved_model(folder: Path, *, trust_code: bool) -> Source:
 def _files(folder: Path) -> Iterator[Path]:
     found = sorted(folder.rglob("*"))
     if len(found) > MAX_FILES:
-        raise InvalidModel(f"{folder} has more than {MAX_FILES} files: that is no SavedModel")
+        raise InvalidModel(
+            f"{folder} has more than {MAX_FILES} files: that is no SavedModel",
+            next_step="name the folder that holds saved_model.pb, and nothing else",
+        )
     for file in found:
         if file.is_symlink():
             raise InvalidModel(

@@ -1,8 +1,8 @@
 """The one door: from a model in any format and a recipe to an artifact.
 
-A TensorFlow model is first converted to a float model of the recipe's format, then quantized
-like any other. Both steps run in children and are cached one by one, so that the same model is
-converted once for all recipes.
+A TensorFlow or scikit-learn model is first converted to a float model of the recipe's format, then
+quantized like any other. Both steps run in children and are cached one by one, so that the same
+model is converted once for all recipes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def convert(
     The same source, recipe, rows and tools give the same bytes.
 
     Args:
-        source: ``.keras``, ``.h5``, SavedModel folder, ``.tflite`` or ``.onnx``.
+        source: ``.keras``, ``.h5``, ``.skops``, SavedModel folder, ``.tflite`` or ``.onnx``.
         recipe: what to make.
         calibration: real inputs of the model ``[n, ...]`` after preprocessing, for recipes
             that need them; ignored by others.
@@ -99,7 +99,7 @@ def convert(
     _check_way(found, recipe)
     used: dict[str, str] = {}
     notes: tuple[str, ...] = ()
-    if found.kind.needs_tensorflow:
+    if not found.kind.is_artifact:
         found, notes, used = _to_float(
             found, recipe.format, cache, progress, limits, trust_code=trust_code
         )
@@ -213,12 +213,13 @@ def _as_file(data: bytes, form: str, cache: Path) -> Iterator[Source]:
 
 
 def _check_way(source: Source, recipe: Recipe) -> None:
-    if source.kind.needs_tensorflow or source.kind.value == recipe.format:
+    if recipe.format in source.kind.formats:
         return
     kind = source.kind.value
     raise InvalidInput(
         f"{source.path} is .{kind}, recipe {recipe.name} makes .{recipe.format}",
-        next_step=f"give the Keras model or SavedModel, or a recipe for .{kind}",
+        next_step="give the Keras model or SavedModel, or a recipe for "
+        f".{' or .'.join(source.kind.formats)}",
     )
 
 
@@ -258,8 +259,10 @@ def _to_float(
     *,
     trust_code: bool,
 ) -> tuple[Source, tuple[str, ...], dict[str, str]]:
-    """Convert a TensorFlow model to a float model of a format."""
-    versions = tools.versions(tools.TENSORFLOW[form], f"{source.path.name} ({source.kind})")
+    """Convert a model of TensorFlow or scikit-learn to a float model of a format."""
+    is_tensorflow = source.kind.needs_tensorflow
+    needed = tools.TENSORFLOW[form] if is_tensorflow else tools.SCIKIT_LEARN
+    versions = tools.versions(needed, f"{source.path.name} ({source.kind})")
     step = _Step(
         source=source,
         recipe=RECIPES[f"{form}-float32"],
@@ -267,7 +270,8 @@ def _to_float(
         versions=versions,
         trust_code=trust_code,
     )
-    said = f"converting {source.path} with TensorFlow {versions['tensorflow']}"
+    by = ("TensorFlow", "tensorflow") if is_tensorflow else ("skl2onnx", "skl2onnx")
+    said = f"converting {source.path} with {by[0]} {versions[by[1]]}"
     kept = _do(step, cache, lambda: progress(said), limits)
     float_source = Source(path=kept.path, kind=SourceKind(form), digest=kept.digest)
     return float_source, kept.report.notes, versions
@@ -284,7 +288,7 @@ def _do(
 
     def make(target: Path) -> Report:
         announce()
-        with tempfile.TemporaryDirectory(prefix="edgeops-rows-") as folder:
+        with tempfile.TemporaryDirectory(prefix="edgeops-convert-") as folder:
             rows_file = Path(folder) / "rows.npy"
             if step.rows is not None:
                 np.save(rows_file, step.rows, allow_pickle=False)
@@ -301,6 +305,6 @@ def _do(
                 others=step.others,
                 search=step.search,
             )
-            return run_job(job, limits, progress)
+            return run_job(job, limits, progress, Path(folder))
 
     return cached(cache, step.key, f"model.{step.recipe.format}", make)

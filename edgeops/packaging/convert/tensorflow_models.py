@@ -11,6 +11,7 @@ import logging
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -108,15 +109,14 @@ def _load(source: Path, kind: SourceKind, *, trust_code: bool) -> tuple[Loaded, 
             path.symlink_to(source)
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=not trust_code)
-        except Exception as error:
-            if kind is SourceKind.KERAS:
-                raise _unloadable(source, error) from error
-            model = _load_old_keras(source, path, error)
-            return _keras(model, is_keras3=False), ["loaded by tf_keras: Keras 3 refuses this file"]
+        except Exception as error:  # noqa: BLE001 - tf_keras may read it
+            model = _load_old_keras(source, path, error, trust_code=trust_code)
+            note = f"loaded by tf_keras {metadata.version('tf_keras')}: Keras 3 refuses this file"
+            return _keras(model, is_keras3=False), [note]
         return _keras(model, is_keras3=True), []
 
 
-def _load_old_keras(source: Path, path: Path, refusal: Exception) -> Any:
+def _load_old_keras(source: Path, path: Path, refusal: Exception, *, trust_code: bool) -> Any:
     try:
         import tf_keras
     except ImportError:
@@ -124,9 +124,9 @@ def _load_old_keras(source: Path, path: Path, refusal: Exception) -> Any:
         error.next_step = "it may be from Keras 2: pip install tf_keras, then try again"
         raise error from refusal
     try:
-        return tf_keras.models.load_model(path, compile=False)
+        return tf_keras.models.load_model(path, compile=False, safe_mode=not trust_code)
     except Exception as error:
-        raise _unloadable(source, error) from error
+        raise _unloadable(source, refusal) from error
 
 
 def _unloadable(source: Path, error: Exception) -> InvalidModel:

@@ -257,7 +257,7 @@ def _named(graph: Any, index: int) -> Any:
 
 
 def operator_name(code: Any) -> str:
-    """Return the type of an operator as the schema calls it, ``CUSTOM`` for others."""
+    """Return the type of an operator; ``CUSTOM`` for those that are not TFLite's own."""
     return str(_OPERATORS.get(code.builtinCode, "CUSTOM"))
 
 

@@ -30,6 +30,7 @@ from edgeops.packaging.convert.ranges import (
     ranges_of,
 )
 from edgeops.packaging.convert.repair import Settled, difference, settle
+from edgeops.packaging.convert.tflite_checks import checked
 from edgeops.packaging.convert.tflite_engines import on_engines, run_rows
 from edgeops.packaging.convert.tflite_file import (
     WEIGHTED,
@@ -67,7 +68,8 @@ def quantize_tflite(
     """Make what a recipe says from a float ``.tflite``.
 
     Args:
-        data: the file; with ``float32`` it comes back as it is.
+        data: the file; with ``float32`` it comes back as it is, or with the signature that it
+            lacked.
         recipe: of format tflite.
         rows: calibration rows ``[n, ...]`` for recipes with ranges, else None.
         others: engines besides LiteRT that must answer alike.
@@ -83,7 +85,7 @@ def quantize_tflite(
     """
     bench = TfliteBench(data, others)
     if recipe.precision == FLOAT32:
-        return data, Report()
+        return bench.as_float(), Report(notes=tuple(bench.notes))
     _check_promise(bench, recipe)
     if recipe.needs_calibration and rows is None:
         raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
@@ -115,7 +117,7 @@ def rebuild_tflite(data: bytes, recipe: Recipe, making: Report) -> bytes:
         InvalidModel: LiteRT cannot load the float model.
     """
     if recipe.precision == FLOAT32:
-        return data
+        return TfliteBench(data).as_float()
     return TfliteBench(data).make(recipe, making.ranges, frozenset(making.excluded))
 
 
@@ -128,15 +130,18 @@ class TfliteBench:
         Raises:
             InvalidModel: LiteRT cannot load it, or it is quantized already.
         """
-        load(data)
         self._data, self._others = data, others
-        self._original = unpack(data)
+        self._original = checked(data)
         _check_float(contents(self._original))
         had_none = inject_signature(self._original)
         said = "the model had no signature: one was made from its inputs and outputs"
         self.notes: Sequence[str] = (said,) if had_none else ()
         self._prepared = pack(self._original)
         self._parts = operators(self._original)
+
+    def as_float(self) -> bytes:
+        """Return the float model: as it was given, or with the signature that it lacked."""
+        return self._prepared if self.notes else self._data
 
     @property
     def operators(self) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ TENSORFLOW = {
     "onnx": ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime", "tf-keras"),
 }
 """What converts a TensorFlow model to a float model, by format."""
+SCIKIT_LEARN = ("scikit-learn", "skops", "skl2onnx", "numpy", "onnx", "onnxruntime")
+"""What converts a scikit-learn model to a float ``.onnx``."""
 CHECKING = {"tflite": ("ai-edge-litert", "numpy"), "onnx": ("onnx", "onnxruntime", "numpy")}
 """What looks at a float model, by format."""
 QUANTIZING = {"tflite": (*CHECKING["tflite"], "ai-edge-quantizer"), "onnx": CHECKING["onnx"]}
@@ -23,6 +25,9 @@ _EXTRA = {
     "tensorflow": "tensorflow",
     "keras": "tensorflow",
     "tf2onnx": "tensorflow",
+    "scikit-learn": "scikit-learn",
+    "skops": "scikit-learn",
+    "skl2onnx": "scikit-learn",
     "ai-edge-quantizer": "quantization",
     "ai-edge-litert": "quantization",
     "onnx": "quantization",
