@@ -11,6 +11,8 @@ from device_agent.protocol.sketch import MAX_CLASSES
 MAX_SLICES = 256
 MAX_SLICE_NAME = 80
 MAX_SQNR_DB = 200.0
+MAX_METRIC_NAME = 200
+MAX_NUMBER = 1e15
 MAX_CONFUSION_CLASSES = 32
 """Beyond so many classes a confusion matrix says little to people and costs devices bytes."""
 
@@ -166,6 +168,67 @@ class Evidence:
                 else ()
             ),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricEvidence:
+    """Another measure than accuracy, of the float model and of the artifact on the same rows.
+
+    Attributes:
+        name: ``f1``, ``rmse``, …, or ``module:function`` of somebody's own.
+        rows: evaluation rows.
+        float_value: of the float model.
+        value: of the artifact.
+        drop_low: lower end of the interval of what is lost; for errors a share of the float
+            model's.
+        drop_high: its upper end.
+        confidence: of that interval.
+        max_drop: the bar that was asked.
+        sqnr_db: likeness of the answers to the float model's.
+    """
+
+    name: str
+    rows: int
+    float_value: float
+    value: float
+    drop_low: float
+    drop_high: float
+    confidence: float
+    max_drop: float
+    sqnr_db: float
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {
+            "name": self.name,
+            "rows": self.rows,
+            "float_value": self.float_value,
+            "value": self.value,
+            "drop_low": self.drop_low,
+            "drop_high": self.drop_high,
+            "confidence": self.confidence,
+            "max_drop": self.max_drop,
+            "sqnr_db": self.sqnr_db,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> MetricEvidence:
+        """Read the JSON form."""
+        return cls(
+            name=fields.text("name", max_length=MAX_METRIC_NAME),
+            rows=fields.integer("rows", minimum=1),
+            float_value=_any_number(fields, "float_value"),
+            value=_any_number(fields, "value"),
+            drop_low=_any_number(fields, "drop_low"),
+            drop_high=_any_number(fields, "drop_high"),
+            confidence=fields.number("confidence", maximum=1.0),
+            max_drop=fields.number("max_drop"),
+            sqnr_db=fields.number("sqnr_db", minimum=-MAX_SQNR_DB, maximum=MAX_SQNR_DB),
+        )
+
+
+def _any_number(fields: Fields, key: str) -> float:
+    return fields.number(key, minimum=-MAX_NUMBER, maximum=MAX_NUMBER)
 
 
 def _read_confusion(fields: Fields, key: str, classes: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from device_agent.protocol.chunks import HASH_BYTES, MAX_CHUNKS, BlobRef
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
-from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import ModelName
 from device_agent.protocol.preprocessing import Preprocessing
@@ -126,7 +126,7 @@ class Variant:
     their labels; ``tolerance`` is the largest absolute difference to those outputs that a
     device may show; ``golden_accuracy`` is the share of labelled rows answered right.
     ``reference`` is the profile of "normal" that devices count by; ``evidence`` what was
-    measured against the float model.
+    measured against the float model, ``metric`` another measure than accuracy.
     """
 
     profiles: tuple[str, ...]
@@ -141,6 +141,7 @@ class Variant:
     budget: Budget = field(default_factory=Budget)
     reference: ChunkedBlob | None = None
     evidence: Evidence | None = None
+    metric: MetricEvidence | None = None
 
     @property
     def classes(self) -> int | None:
@@ -160,6 +161,8 @@ class Variant:
             more["reference"] = self.reference.to_document()
         if self.evidence is not None:
             more["evidence"] = self.evidence.to_document()
+        if self.metric is not None:
+            more["metric"] = self.metric.to_document()
         return {
             **more,
             "profiles": list(self.profiles),
@@ -194,6 +197,7 @@ class Variant:
             budget=Budget.from_fields(fields.fields("budget")),
             reference=fields.optional("reference", ChunkedBlob.from_fields),
             evidence=fields.optional("evidence", Evidence.from_fields),
+            metric=fields.optional("metric", MetricEvidence.from_fields),
         )
         if variant.scores not in [spec.name for spec in variant.outputs]:
             raise ProtocolError(f"{fields.path}.scores names no output")

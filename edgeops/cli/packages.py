@@ -70,10 +70,17 @@ from edgeops.domain.errors import InvalidInput
     help="Held-out labelled rows (.npz): evidence, quality gate and reference profile.",
 )
 @click.option(
+    "--metric",
+    default="accuracy",
+    show_default=True,
+    help="What the quality gate looks at: accuracy, top-K, f1, auc, mae, rmse, MODULE:FUNCTION.",
+)
+@click.option(
     "--max-drop",
     default=0.02,
     show_default=True,
-    help="Accuracy that may be lost against the float model (upper end of the interval).",
+    help="What may be lost of it against the float model (upper end of the interval); of errors "
+    "the share that they may grow by.",
 )
 @click.option(
     "--min-sqnr",
@@ -150,6 +157,7 @@ def package(
         objective=given["objective"],
         trust_code=given["trust_code"],
         cache=settings.home / "cache",
+        metric=given["metric"],
         max_drop=given["max_drop"],
         fidelity=FidelityBars(min_sqnr_db=given["min_sqnr"], min_agreement=given["min_agreement"]),
         min_accuracy=given["min_accuracy"],

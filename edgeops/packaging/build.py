@@ -43,6 +43,7 @@ from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
 from edgeops.packaging.fit import arena_checks, arena_lineage
 from edgeops.packaging.gates import FIT_GATE, RUNTIME_GATE, Gates
 from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
+from edgeops.packaging.metrics import read_metric
 from edgeops.packaging.model_file import ModelFile, on_trial
 from edgeops.packaging.package import Package, Signer, chunked
 from edgeops.packaging.profiles import find_profiles, load_profiles
@@ -107,7 +108,7 @@ def build_package(
     gates.hold(GOLDEN_GATE, golden_checks(evaluations, request.min_accuracy))
     qualities = _qualities(request, rows.evaluation, files, evaluations)
     tell(qualities, files, progress)
-    gates.hold(QUALITY_GATE, quality_checks(qualities, files))
+    gates.hold(QUALITY_GATE, quality_checks(qualities, files, read_metric(request.metric)))
     gates.hold(FIDELITY_GATE, fidelity_checks(qualities, files, request.fidelity))
     budgets = [_budget(request, each) for each in planned]
     gates.hold(FIT_GATE, memory_checks(planned, budgets, evaluations))
@@ -150,8 +151,9 @@ class _Rows:
 def _read_rows(request: PackageRequest, progress: Progress) -> _Rows:
     """Read all rows before any model: what cannot be is said before minutes of conversion."""
     filled = request.preprocessing.filled if request.preprocessing is not None else ()
+    takes_targets = read_metric(request.metric).takes_targets
     golden, evaluation, calibration = (
-        read_golden_rows(path, filled) if path is not None else None
+        read_golden_rows(path, filled, targets=takes_targets) if path is not None else None
         for path in (request.golden, request.evaluation, request.calibration)
     )
     if evaluation is not None:
@@ -220,8 +222,11 @@ def _qualities(
     """Return what the evaluation rows show of each artifact; nothing without such rows."""
     if rows is None:
         return {}
+    metric = read_metric(request.metric)
     return {
-        runtime: evaluate_quality(_file(files, runtime), found, rows, max_drop=request.max_drop)
+        runtime: evaluate_quality(
+            _file(files, runtime), found, rows, max_drop=request.max_drop, metric=metric
+        )
         for runtime, found in evaluations.items()
     }
 
@@ -274,6 +279,7 @@ def _variant(
         budget=budget,
         reference=chunked(quality.reference, size) if quality is not None else None,
         evidence=quality.evidence if quality is not None else None,
+        metric=quality.metric if quality is not None else None,
     )
 
 

@@ -200,19 +200,23 @@ def drop_of(truth: NDArray[np.int64], first: Predictions, second: Predictions) -
 
 
 def check_rows(evaluation: LabelledRows, calibration: LabelledRows | None) -> None:
-    """Refuse evaluation rows that cannot tell: unlabelled, of one class, or calibrated on.
+    """Refuse evaluation rows that cannot tell: unlabelled, all alike, or calibrated on.
 
     Raises:
         InvalidGolden: which of these it is, and what to do.
     """
-    if evaluation.y is None:
+    if evaluation.y is None and evaluation.targets is None:
         raise InvalidGolden(
             "the evaluation rows have no labels (y)", next_step="evaluation needs true classes"
         )
-    if len(np.unique(evaluation.y)) < 2:
+    if evaluation.y is not None and len(np.unique(evaluation.y)) < 2:
         raise InvalidGolden(
             f"all evaluation rows are of class {evaluation.y[0]}",
             next_step="evaluate on rows of every class",
+        )
+    if evaluation.targets is not None and not np.ptp(evaluation.targets, axis=0).any():
+        raise InvalidGolden(
+            "all evaluation rows have the same target", next_step="evaluate on rows that differ"
         )
     if calibration is None:
         return
@@ -285,7 +289,12 @@ def _sqnr_db(expected: Predictions, given: Predictions) -> float | None:
     a, b = expected.scores, given.scores
     if a is None or b is None or a.shape != b.shape or a.dtype.kind != "f" or b.dtype.kind != "f":
         return None
-    signal, other = a.astype(np.float64), b.astype(np.float64)
+    return sqnr_of(a, b)
+
+
+def sqnr_of(expected: NDArray[np.generic], given: NDArray[np.generic]) -> float:
+    """Return the signal-to-quantization-noise ratio of answers, in dB within ``MAX_SQNR_DB``."""
+    signal, other = expected.astype(np.float64), given.astype(np.float64)
     noise = float(np.mean((signal - other) ** 2))
     power = float(np.mean(signal**2))
     if noise == 0.0:

@@ -34,6 +34,7 @@ class LabelledRows:
     Attributes:
         x: finite numbers, ``[n, ...]``; NaN where preprocessing fills what is missing.
         y: true classes, int64 ``[n]``, or None if the file has none.
+        targets: true numbers ``[n, ...]`` of a model that predicts numbers, else None.
         digest: digest of the file that they came from.
         slices: what somebody named parts of the rows by: by kind, a name for each row, ``[n]``.
         name: of that file, for errors.
@@ -44,25 +45,30 @@ class LabelledRows:
     digest: Digest
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     name: str = "the rows"
+    targets: NDArray[np.float64] | None = None
 
     def at(self, rows: NDArray[np.int64]) -> LabelledRows:
         """Return the rows of those numbers."""
         y = None if self.y is None else self.y[rows]
         slices = {kind: names[rows] for kind, names in self.slices.items()}
-        return replace(self, x=self.x[rows], y=y, slices=slices)
+        targets = None if self.targets is None else self.targets[rows]
+        return replace(self, x=self.x[rows], y=y, slices=slices, targets=targets)
 
     def distinct(self) -> LabelledRows:
         """Return each row once: the first of those with the same numbers and the same class."""
         flat = np.ascontiguousarray(self.x.reshape(len(self.x), -1))
-        labels = [0] * len(flat) if self.y is None else self.y.tolist()
-        first: dict[tuple[bytes, int], int] = {}
-        for number, (row, label) in enumerate(zip(flat, labels, strict=True)):
+        known = self.y if self.targets is None else self.targets
+        first: dict[tuple[bytes, bytes], int] = {}
+        for number, row in enumerate(flat):
+            label = b"" if known is None else known[number].tobytes()
             first.setdefault((row.tobytes(), label), number)
         kept = np.array(sorted(first.values()), dtype=np.int64)
         return self if len(kept) == len(flat) else self.at(kept)
 
 
-def read_golden_rows(path: Path, filled: tuple[bool, ...] = ()) -> LabelledRows:
+def read_golden_rows(
+    path: Path, filled: tuple[bool, ...] = (), *, targets: bool = False
+) -> LabelledRows:
     """Read golden rows; of more than ``MAX_EVALUATED_ROWS`` an evenly spaced part.
 
     Besides ``x`` and ``y`` a file may hold ``slice.KIND``: for each row the name (text or an
@@ -72,6 +78,7 @@ def read_golden_rows(path: Path, filled: tuple[bool, ...] = ()) -> LabelledRows:
         path: of the ``.npz``.
         filled: for each element of a row whether it may be missing (NaN), because preprocessing
             fills it; empty: none may.
+        targets: take ``y`` of floats for numbers to predict.
 
     Raises:
         InvalidGolden: no such file, no ``.npz``, other keys, different lengths, no rows, wrong
@@ -98,7 +105,8 @@ def read_golden_rows(path: Path, filled: tuple[bool, ...] = ()) -> LabelledRows:
         raise InvalidGolden(f"{path} is one array, not rows and labels", next_step=_HOW) from error
     rows = LabelledRows(
         x=_checked_x(x, path, filled),
-        y=_checked_y(y, x, path),
+        y=None if targets and _is_float(y) else _checked_y(y, x, path),
+        targets=_checked_targets(y, x, path) if targets and _is_float(y) else None,
         digest=digest_of(data),
         name=str(path),
         slices={
@@ -149,6 +157,23 @@ def _checked_x(x: NDArray[Any], path: Path, filled: tuple[bool, ...]) -> NDArray
                 next_step="drop such rows, or let preprocessing fill what is missing (NaN)",
             )
     return x
+
+
+def _is_float(y: NDArray[Any] | None) -> bool:
+    return y is not None and y.dtype.kind == "f"
+
+
+def _checked_targets(
+    y: NDArray[Any] | None, x: NDArray[Any], path: Path
+) -> NDArray[np.float64] | None:
+    if y is None:
+        return None
+    if len(y) != len(x) or not np.isfinite(y).all():
+        raise InvalidGolden(
+            f"{path} has {len(x)} rows in x and {len(y)} targets in y, which must be finite",
+            next_step="give one finite target for each row",
+        )
+    return y.astype(np.float64)
 
 
 def _checked_y(y: NDArray[Any] | None, x: NDArray[Any], path: Path) -> NDArray[np.int64] | None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
-from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
-from edgeops.domain.errors import GateFailed, InvalidGolden
+from edgeops.domain.errors import GateFailed, InvalidGolden, InvalidInput
 from edgeops.packaging.evaluate import Evaluation, predict
 from edgeops.packaging.evidence import (
+    FIDELITY_GATE,
     MIN_AGREEMENT,
     MIN_SQNR_DB,
+    QUALITY_GATE,
     check_fidelity,
     check_groups,
     check_labels,
@@ -24,6 +25,13 @@ from edgeops.packaging.evidence import (
     measure,
 )
 from edgeops.packaging.golden_rows import LabelledRows
+from edgeops.packaging.metrics import (
+    ACCURACY,
+    Metric,
+    check_metric,
+    check_targets,
+    measure_metric,
+)
 from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
 from edgeops.packaging.predictions import Predictions
 from edgeops.packaging.reference import ROWS_WANTED, make_plan, make_reference
@@ -43,22 +51,30 @@ class Quality:
     """What the evaluation rows showed of one artifact.
 
     Attributes:
-        evidence: accuracy before and after, with the interval of the paired drop.
+        evidence: accuracy before and after, with the interval of the paired drop; None for a
+            model that tells no classes.
         drop: that drop.
+        metric: another measure than accuracy, None if none was asked for.
         hidden: why the rows measure nothing, or a class or slice lost too much; None if not.
         reference: bytes of the reference profile.
         unsure: rows on which the artifact is below the threshold of its class.
     """
 
-    evidence: Evidence
-    drop: PairedDrop
+    evidence: Evidence | None
+    drop: PairedDrop | None
+    metric: MetricEvidence | None
     hidden: GateFailed | None
     reference: bytes
     unsure: int = 0
 
 
 def evaluate_quality(
-    file: ModelFile, found: Evaluation, rows: LabelledRows, *, max_drop: float
+    file: ModelFile,
+    found: Evaluation,
+    rows: LabelledRows,
+    *,
+    max_drop: float,
+    metric: Metric = ACCURACY,
 ) -> Quality:
     """Run the artifact and its float model on the evaluation rows.
 
@@ -67,12 +83,15 @@ def evaluate_quality(
         found: what is known of the artifact already.
         rows: labelled rows that nothing was trained or calibrated on.
         max_drop: the bar, kept with the evidence.
+        metric: what the quality gate looks at.
 
     Raises:
         InvalidGolden: rows without labels, or that do not fit the model.
         InvalidModel: the float model or the artifact does not run on them.
+        InvalidInput: the metric fails.
+        GateFailed: too few rows for the metric.
     """
-    if rows.y is None:
+    if rows.y is None and rows.targets is None:
         raise InvalidGolden("the evaluation rows have no labels (y)")
     with on_trial(file, found.engine) as trial:
         predicted = predict(trial, rows, like=found.outputs, scores=found.scores)
@@ -80,60 +99,93 @@ def evaluate_quality(
     if file.float_data is not None:
         with on_trial(file, found.engine, file.float_data) as trial:
             float_predicted = predict(trial, rows, like=found.outputs, scores=None)
-    float_size = len(file.data if file.float_data is None else file.float_data)
-    evidence = measure(
-        recipe=file.recipe,
-        truth=rows.y,
-        float_predicted=float_predicted,
-        predicted=predicted,
-        sizes=(float_size, len(file.data)),
-        max_drop=max_drop,
-        slices=rows.slices,
-    )
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
+    answered = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
     return Quality(
-        evidence=evidence,
-        drop=drop_of(rows.y, float_predicted, predicted),
-        hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
+        evidence=answered.evidence(max_drop),
+        drop=None if rows.y is None else drop_of(rows.y, float_predicted, predicted),
+        metric=answered.measured(metric, max_drop),
+        hidden=answered.hidden(metric),
         reference=reference.to_bytes(),
         unsure=predicted.unsure,
     )
 
 
-def _hidden(
-    rows: LabelledRows,
-    truth: NDArray[np.int64],
-    float_predicted: Predictions,
-    predicted: Predictions,
-    name: str,
-) -> GateFailed | None:
-    try:
-        check_labels(truth, float_predicted, name)
-        check_groups(truth, float_predicted, predicted, rows.slices, name)
-    except GateFailed as error:
-        return error
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Answered:
+    """An artifact, and what its float model and itself answered the rows."""
+
+    file: ModelFile
+    rows: LabelledRows
+    before: Predictions
+    after: Predictions
+
+    def evidence(self, max_drop: float) -> Evidence | None:
+        """Return the evidence of a model that tells classes."""
+        if self.rows.y is None:
+            return None
+        data, float_data = self.file.data, self.file.float_data
+        return measure(
+            recipe=self.file.recipe,
+            truth=self.rows.y,
+            float_predicted=self.before,
+            predicted=self.after,
+            sizes=(len(data if float_data is None else float_data), len(data)),
+            max_drop=max_drop,
+            slices=self.rows.slices,
+        )
+
+    def measured(self, metric: Metric, max_drop: float) -> MetricEvidence | None:
+        """Return what another metric than accuracy says."""
+        y = self.rows.y if self.rows.targets is None else self.rows.targets
+        if metric is ACCURACY or y is None:
+            return None
+        if self.before.scores is None or self.after.scores is None:
+            raise InvalidInput(f"metric {metric.name} needs scores, and there are none")
+        return measure_metric(metric, self.before.scores, self.after.scores, y, max_drop=max_drop)
+
+    def hidden(self, metric: Metric) -> GateFailed | None:
+        """Return why the rows measure nothing, or what hides in the mean."""
+        try:
+            if self.rows.targets is not None and self.before.scores is not None:
+                check_targets(metric, self.before.scores, self.rows.targets, self.file.name)
+            if self.rows.y is not None:
+                truth, name = self.rows.y, self.file.name
+                check_labels(truth, self.before, name)
+                check_groups(truth, self.before, self.after, self.rows.slices, name)
+        except GateFailed as error:
+            return error
+        return None
 
 
 def quality_checks(
-    qualities: Mapping[str, Quality], files: Mapping[str, ModelFile]
+    qualities: Mapping[str, Quality], files: Mapping[str, ModelFile], metric: Metric = ACCURACY
 ) -> Iterator[Callable[[], str | None]]:
     """Yield the checks of the quality gate, one for each runtime.
 
     Args:
         qualities: by runtime.
         files: the artifacts, by format.
+        metric: what is held against the bar.
     """
     for runtime, quality in qualities.items():
-        yield partial(_check_quality, quality, files[FORMAT_OF_RUNTIME[runtime]].name, runtime)
+        name = files[FORMAT_OF_RUNTIME[runtime]].name
+        yield partial(_check_quality, quality, name, runtime, metric)
 
 
-def _check_quality(quality: Quality, name: str, runtime: str) -> str:
-    check_quality(quality.evidence, quality.drop, name)
+def _check_quality(quality: Quality, name: str, runtime: str, metric: Metric) -> str:
+    if quality.metric is not None:
+        said = f"{runtime}: {check_metric(metric, quality.metric, name)}"
+        if quality.hidden is not None:
+            raise quality.hidden
+        return said
+    evidence = quality.evidence
+    if evidence is None or quality.drop is None:
+        raise GateFailed(f"gate {QUALITY_GATE!r}: nothing was measured of {name}")
+    check_quality(evidence, quality.drop, name)
     if quality.hidden is not None:
         raise quality.hidden
-    evidence = quality.evidence
     return (
         f"{runtime}: accuracy {evidence.accuracy:.4f} on {evidence.rows} rows, float "
         f"{evidence.float_accuracy:.4f}, drop below {evidence.drop_high:.4f}"
@@ -146,8 +198,24 @@ def fidelity_checks(
     """Yield the checks of the fidelity gate: every artifact's answers against its float model's."""
     for runtime, quality in qualities.items():
         file = files[FORMAT_OF_RUNTIME[runtime]]
-        if file.float_data is not None:
+        if file.float_data is None:
+            continue
+        if quality.evidence is not None:
             yield partial(_check_fidelity, quality.evidence, file.name, runtime, bars)
+        elif quality.metric is not None:
+            yield partial(_check_likeness, quality.metric, file, runtime, bars)
+
+
+def _check_likeness(
+    metric: MetricEvidence, file: ModelFile, runtime: str, bars: FidelityBars
+) -> str:
+    if metric.sqnr_db < bars.min_sqnr_db:
+        raise GateFailed(
+            f"gate {FIDELITY_GATE!r}: answers of {file.name} by {file.recipe} differ by "
+            f"{metric.sqnr_db:.1f} dB (SQNR) from its float model's, {bars.min_sqnr_db:g} asked",
+            next_step="use another recipe, or better calibration rows",
+        )
+    return f"{runtime}: SQNR {metric.sqnr_db:.1f} dB"
 
 
 def _check_fidelity(evidence: Evidence, name: str, runtime: str, bars: FidelityBars) -> str:
@@ -163,11 +231,21 @@ def tell(
 ) -> None:
     """Say what was measured of each artifact."""
     for runtime, quality in qualities.items():
-        _tell(quality.evidence, files[FORMAT_OF_RUNTIME[runtime]].name, progress)
+        name, evidence, metric = (
+            files[FORMAT_OF_RUNTIME[runtime]].name,
+            quality.evidence,
+            quality.metric,
+        )
+        if evidence is not None:
+            _tell(evidence, name, progress)
+        if metric is not None:
+            progress(
+                f"{name}: {metric.name} {metric.value:.4g}, float {metric.float_value:.4g}, SQNR "
+                f"{metric.sqnr_db:.1f} dB"
+            )
         if quality.unsure:
             progress(
-                f"note: {quality.unsure} of {quality.evidence.rows} rows are below their "
-                "threshold: no class, and so not right"
+                f"note: {quality.unsure} rows are below their threshold: no class, and so not right"
             )
 
 

@@ -39,7 +39,10 @@ def make_plan(rows: NDArray[np.float32]) -> SketchPlan:
 
 
 def make_reference(
-    plan: SketchPlan, rows: NDArray[np.float32], predicted: Predictions, truth: NDArray[np.int64]
+    plan: SketchPlan,
+    rows: NDArray[np.float32],
+    predicted: Predictions,
+    truth: NDArray[np.int64] | None,
 ) -> ReferenceProfile:
     """Return the profile of reference rows and of an artifact's answers to them.
 
@@ -47,7 +50,7 @@ def make_reference(
         plan: from ``make_plan`` of the same rows.
         rows: ``[n, ...]``.
         predicted: classes and confidences of the artifact, ``[n]`` each.
-        truth: ``[n]`` true classes.
+        truth: ``[n]`` true classes, None for a model that tells none.
     """
     values = _features(plan.source, rows)
     inputs: list[int] = []
@@ -55,14 +58,15 @@ def make_reference(
         counts = np.bincount(bins_of(feature, values[:, index]), minlength=feature.bins)
         inputs += [int(count) for count in counts]
     bins = np.array([confidence_bin(float(each)) for each in predicted.confidence], dtype=np.intp)
-    right = predicted.classes == truth
+    right = np.zeros(len(rows), bool) if truth is None else predicted.classes == truth
+    highest = -1 if truth is None else int(truth.max())
     # As devices count: a prediction below its threshold has a confidence, and no class.
     told = predicted.classes[predicted.classes != NO_CLASS]
     return ReferenceProfile(
         plan=plan,
         rows=len(rows),
         inputs=tuple(inputs),
-        classes=_counts(told, int(max(told.max(initial=0), truth.max())) + 1),
+        classes=_counts(told, int(max(told.max(initial=0), highest)) + 1),
         confidence=_counts(bins, CONFIDENCE_BINS),
         correct=_counts(bins[right], CONFIDENCE_BINS),
     )

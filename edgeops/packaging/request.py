@@ -21,6 +21,7 @@ from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
 from edgeops.packaging.evidence import MAX_DROP
 from edgeops.packaging.gates import GATES
+from edgeops.packaging.metrics import ACCURACY, read_metric
 from edgeops.packaging.quality import FidelityBars
 from edgeops.packaging.recipes import Recipe
 from edgeops.packaging.record import BUILD_KEY
@@ -58,7 +59,8 @@ class PackageRequest:
         objective: what ``auto`` searches for: ``size``, ``latency`` or ``accuracy``.
         trust_code: take models that hold code (Lambda layers, custom objects, distrusted types).
         cache: folder of conversions, needed with recipes and for Keras models.
-        max_drop: accuracy that may be lost against the float model: the upper end of the
+        metric: what the quality gate looks at, see ``packaging.metrics``.
+        max_drop: of it what may be lost against the float model: the upper end of the
             interval of the drop must be below it.
         fidelity: how near the answers must be to the float model's.
         min_accuracy: share of labelled golden rows that every variant must answer right.
@@ -88,6 +90,7 @@ class PackageRequest:
     objective: str = SIZE
     trust_code: bool = False
     cache: Path | None = None
+    metric: str = ACCURACY.name
     max_drop: float = MAX_DROP
     fidelity: FidelityBars = field(default_factory=FidelityBars)
     min_accuracy: float = MIN_ACCURACY
@@ -114,6 +117,7 @@ def check_request(request: PackageRequest) -> None:
         )
     if not request.profiles:
         raise InvalidInput("no profile is given", next_step="list them with: edgeops profiles list")
+    read_metric(request.metric)
     _check_range("version", request.version, 1, MAX_VERSION)
     _check_range("min_accuracy", request.min_accuracy, 0.0, 1.0)
     _check_range("max_drop", request.max_drop, 0.0, 1.0)

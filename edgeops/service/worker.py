@@ -358,6 +358,7 @@ class _Job:
             chunk_bytes=parent.variants[0].artifact.ref.chunk_bytes,
             lineage=self._lineage(),
             max_drop=max(drops, default=MAX_DROP),
+            metric=next((each.metric.name for each in parent.variants if each.metric), "accuracy"),
         )
 
     def _recipes(self, names: list[str]) -> tuple[Recipe | str, ...]:

@@ -26,7 +26,7 @@ from device_agent.protocol import (
 )
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import Signature
-from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, Digest, digest_of, shard_of
 from device_agent.protocol.items import Numbered
@@ -81,6 +81,7 @@ KINDS: Mapping[str, tuple[Read, Write]] = {
     "root envelope": (_envelope(envelope.PAYLOAD_ROOT), _resealed),
     "manifest": (lambda document: Manifest.from_bytes(codec.encode(document)), _reread),
     "signature": (lambda document: Signature.from_fields(Fields(document, "")), _rewritten),
+    "metric": (lambda document: MetricEvidence.from_fields(Fields(document, "")), _rewritten),
     "evidence": (lambda document: Evidence.from_fields(Fields(document, "")), _rewritten),
     **{
         f"preprocessing{kind}": (

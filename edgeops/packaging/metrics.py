@@ -1,0 +1,285 @@
+"""Metrics: one number for how good answers are, of ours or of the user's own.
+
+A drop is positive when the artifact is worse. For scores (accuracy, F1, …) it is the float model's
+less the artifact's; for errors (MAE, RMSE) it is the growth of the error, as a share of the float
+model's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from device_agent.protocol.evidence import MetricEvidence
+from edgeops.domain.errors import GateFailed, InvalidInput
+from edgeops.packaging.evidence import CONFIDENCE, QUALITY_GATE, sqnr_of
+from edgeops.statistics.intervals import bootstrap_interval
+
+MIN_ROWS = 30
+"""Fewer rows tell a bootstrap nothing: it draws the same few again and again."""
+RESAMPLES = 500
+_SEED = 0
+_TOP = re.compile(r"top-([1-9]\d{0,3})")
+_OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_TINY = 1e-12
+
+Scores = NDArray[np.float64]
+Targets = NDArray[np.float64]
+Measure = Callable[[Scores, Targets], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One number for answers.
+
+    Attributes:
+        name: as people write it.
+        measure: takes scores ``[n, C]`` and ``y`` (classes ``[n]``, or targets ``[n, ...]``).
+        is_error: whether less is better.
+        takes_targets: whether ``y`` may be other numbers than classes.
+    """
+
+    name: str
+    measure: Measure
+    is_error: bool = False
+    takes_targets: bool = False
+
+    def __call__(self, scores: Scores, y: Targets) -> float:
+        """Return the number.
+
+        Raises:
+            InvalidInput: the function raises, or returns no finite number.
+        """
+        try:
+            found = float(self.measure(scores, y))
+        except Exception as error:
+            raise InvalidInput(
+                f"metric {self.name} failed: {type(error).__name__}: {str(error)[:200]}",
+                next_step="it takes scores [n, classes] and y [n, ...], and returns one number",
+            ) from error
+        if not math.isfinite(found):
+            raise InvalidInput(
+                f"metric {self.name} is {found} on {len(y)} rows",
+                next_step="evaluate on rows of every class, or use another metric",
+            )
+        return found
+
+    def drop(self, float_value: float, value: float) -> float:
+        """Return how much is lost; see the module's docstring."""
+        if self.is_error:
+            return (value - float_value) / max(abs(float_value), _TINY)
+        return float_value - value
+
+
+def read_metric(name: str) -> Metric:
+    """Return the metric of a name.
+
+    Args:
+        name: ``accuracy``, ``top-K``, ``f1``, ``auc``, ``mae``, ``rmse``, or ``module:function``
+            of the user's own, which is imported; with an attribute ``is_error`` less is better.
+
+    Raises:
+        InvalidInput: there is none of that name, or it cannot be imported.
+    """
+    if name in _KNOWN:
+        return _KNOWN[name]
+    if (top := _TOP.fullmatch(name)) is not None:
+        return Metric(name=name, measure=_top(int(top[1])))
+    if _OWN.fullmatch(name):
+        return _own(name)
+    raise InvalidInput(
+        f"there is no metric {name[:60]!r}",
+        next_step=f"choose one of: {', '.join(_KNOWN)}, top-5, or MODULE:FUNCTION of your own",
+    )
+
+
+def measure_metric(
+    metric: Metric,
+    float_scores: NDArray[np.generic],
+    scores: NDArray[np.generic],
+    y: NDArray[np.generic],
+    *,
+    max_drop: float,
+) -> MetricEvidence:
+    """Return a metric of the float model and of the artifact, and the interval of the drop.
+
+    The interval is a percentile bootstrap of rows, the same rows for both models.
+
+    Args:
+        metric: what to measure.
+        float_scores: ``[n, ...]`` of the float model.
+        scores: ``[n, ...]`` of the artifact.
+        y: ``[n, ...]`` classes or targets.
+        max_drop: the bar, kept with it.
+
+    Raises:
+        InvalidInput: the metric fails.
+        GateFailed: too few rows.
+    """
+    if len(y) < MIN_ROWS:
+        raise GateFailed(
+            f"gate {QUALITY_GATE!r}: {len(y)} rows are too few for an interval of {metric.name}",
+            next_step=f"evaluate on {MIN_ROWS} rows at least, better on hundreds",
+        )
+    before, after = (each.reshape(len(y), -1).astype(np.float64) for each in (float_scores, scores))
+    truth = y.astype(np.float64)
+
+    def lost(first: Scores, second: Scores, part: Targets) -> float:
+        return metric.drop(metric(first, part), metric(second, part))
+
+    interval = bootstrap_interval(
+        lost,
+        (before, after, truth),
+        rng=np.random.default_rng(_SEED),
+        confidence=CONFIDENCE,
+        resamples=RESAMPLES,
+    )
+    return MetricEvidence(
+        name=metric.name,
+        rows=len(y),
+        float_value=_digits(metric(before, truth)),
+        value=_digits(metric(after, truth)),
+        drop_low=_digits(interval.low),
+        drop_high=_digits(interval.high),
+        confidence=CONFIDENCE,
+        max_drop=max_drop,
+        sqnr_db=sqnr_of(before, after),
+    )
+
+
+def check_metric(metric: Metric, found: MetricEvidence, name: str) -> str:
+    """Hold the upper end of the drop's interval against the bar; return what was found.
+
+    Raises:
+        GateFailed: more may be lost than is allowed.
+    """
+    said = (
+        f"{found.name} {found.value:.4g}, float {found.float_value:.4g}, drop between "
+        f"{found.drop_low:.4f} and {found.drop_high:.4f} on {found.rows} rows"
+    )
+    if found.drop_high < found.max_drop:
+        return said
+    what = "share of the error" if metric.is_error else "drop"
+    raise GateFailed(
+        f"gate {QUALITY_GATE!r}: {name}: {said}; a {what} below {found.max_drop:g} must be shown",
+        next_step="use another recipe, better calibration rows, or more evaluation rows",
+    )
+
+
+def check_targets(metric: Metric, scores: NDArray[np.generic], y: Targets, name: str) -> None:
+    """Refuse targets that the float model does not come nearer to than one constant does.
+
+    Raises:
+        GateFailed: how large the errors are.
+    """
+    if not metric.is_error:
+        return
+    answers = scores.reshape(len(y), -1).astype(np.float64)
+    truth = y.reshape(len(y), -1)
+    constant = np.broadcast_to(np.median(truth, axis=0), answers.shape)
+    error, by_constant = metric(answers, y), metric(np.asarray(constant), y)
+    if error < by_constant:
+        return
+    raise GateFailed(
+        f"gate {QUALITY_GATE!r}: {metric.name} of the float model of {name} is {error:.4g}, of "
+        f"always answering the median {by_constant:.4g}",
+        next_step="check that y is what the model predicts, in its unit, and x what it takes",
+    )
+
+
+def _own(name: str) -> Metric:
+    module, _, function = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever the user's module raises when it is imported
+        raise InvalidInput(
+            f"metric {name} cannot be imported: {type(error).__name__}: {str(error)[:200]}",
+            next_step="name MODULE:FUNCTION, of a module in this folder or installed here",
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise InvalidInput(f"metric {name} is no function")
+    is_error = bool(getattr(found, "is_error", False))
+    return Metric(name=name, measure=found, is_error=is_error, takes_targets=True)
+
+
+def _accuracy(scores: Scores, y: Targets) -> float:
+    return float((scores.argmax(axis=1) == y).mean())
+
+
+def _top(k: int) -> Measure:
+    def measure(scores: Scores, y: Targets) -> float:
+        own = scores[np.arange(len(y)), y.astype(np.intp)]
+        return float(((scores > own[:, np.newaxis]).sum(axis=1) < k).mean())
+
+    return measure
+
+
+def _f1(scores: Scores, y: Targets) -> float:
+    """Return the mean over classes of the harmonic mean of precision and recall."""
+    answered = scores.argmax(axis=1)
+    found = []
+    for label in np.unique(y):
+        both = int(((answered == label) & (y == label)).sum())
+        either = int((answered == label).sum() + (y == label).sum())
+        found.append(2 * both / either)
+    return float(np.mean(found))
+
+
+def _auc(scores: Scores, y: Targets) -> float:
+    """Return the area under the ROC curve; of several classes, the mean of each against the rest.
+
+    By ranks (Mann and Whitney, 1947; Hanley and McNeil, 1982); ties count half.
+    """
+    if scores.shape[1] == 1:
+        return _auc_of(scores[:, 0], y == 1)
+    labels = [1] if scores.shape[1] == 2 else [int(each) for each in np.unique(y)]
+    areas = [_auc_of(scores[:, label], y == label) for label in labels]
+    return float(np.mean([each for each in areas if not math.isnan(each)] or [math.nan]))
+
+
+def _auc_of(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
+    count = int(positive.sum())
+    others = len(positive) - count
+    if not count or not others:
+        return math.nan
+    _, places, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]
+    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
+
+
+def _mae(scores: Scores, y: Targets) -> float:
+    return float(np.abs(scores - y.reshape(scores.shape)).mean())
+
+
+def _rmse(scores: Scores, y: Targets) -> float:
+    return float(np.sqrt(((scores - y.reshape(scores.shape)) ** 2).mean()))
+
+
+def _digits(value: float) -> float:
+    """Return six digits: below what rows can tell, above what the last bits of a float do."""
+    return float(f"{value:.6g}")
+
+
+ACCURACY = Metric(name="accuracy", measure=_accuracy)
+_KNOWN: Mapping[str, Metric] = {
+    each.name: each
+    for each in (
+        ACCURACY,
+        Metric(name="f1", measure=_f1),
+        Metric(name="auc", measure=_auc),
+        Metric(name="mae", measure=_mae, is_error=True, takes_targets=True),
+        Metric(name="rmse", measure=_rmse, is_error=True, takes_targets=True),
+    )
+}
