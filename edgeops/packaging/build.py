@@ -104,7 +104,7 @@ def build_package(
     _check_labels(request, evaluations)
     anatomies = examine_files(files, request.cache, progress)
     gates.hold(EFFECT_GATE, effect_checks(files, anatomies))
-    gates.hold(RUNTIME_GATE, runtime_checks(files, evaluations, rows.any))
+    gates.hold(RUNTIME_GATE, runtime_checks(files, evaluations, rows.any, request.cache))
     gates.hold(GOLDEN_GATE, golden_checks(evaluations, request.min_accuracy))
     qualities = _qualities(request, rows.evaluation, files, evaluations)
     tell(qualities, files, progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from device_agent.processing.golden import GOLDEN_GATE
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Budget
@@ -55,11 +56,12 @@ def runtime_checks(
     files: Mapping[str, ModelFile],
     evaluations: Mapping[str, Evaluation],
     rows: LabelledRows | None,
+    cache: Path | None,
 ) -> Iterator[Check]:
     """Yield a check for each artifact: do all its runtimes answer alike?"""
     for form, file in files.items():
         found = {each: e for each, e in evaluations.items() if FORMAT_OF_RUNTIME[each] == form}
-        yield partial(check_runtimes, file, found, rows)
+        yield partial(check_runtimes, file, found, rows, cache)
 
 
 def golden_checks(evaluations: Mapping[str, Evaluation], min_accuracy: float) -> Iterator[Check]:

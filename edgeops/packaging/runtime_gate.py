@@ -6,19 +6,23 @@ that mishandles what a quantizer wrote. So every artifact is run on all of them,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from device_agent.processing.prepare import prepare_rows
+from device_agent.protocol.errors import BadInput
 from device_agent.protocol.ids import digest_of
 from device_agent.protocol.manifest import TensorSpec
 from device_agent.runtimes.available import available_runtimes, runtime_package
 from edgeops.domain.errors import GateFailed, InvalidModel
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.repair import MAX_FLOAT_ERROR, disagreement
+from edgeops.packaging.convert.steps import locate
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Evaluation, answers
 from edgeops.packaging.gates import RUNTIME_GATE
@@ -31,7 +35,10 @@ _REFERENCE = {"tflite": "litert", "onnx": "onnxruntime"}
 
 
 def check_runtimes(
-    file: ModelFile, found: Mapping[str, Evaluation], rows: LabelledRows | None
+    file: ModelFile,
+    found: Mapping[str, Evaluation],
+    rows: LabelledRows | None,
+    cache: Path | None,
 ) -> str:
     """Run an artifact on every runtime, with optimizations and without; return what was found.
 
@@ -39,6 +46,7 @@ def check_runtimes(
         file: the artifact.
         found: what is known of it, by runtime of its format.
         rows: inputs as the application gives them; None takes random ones.
+        cache: a folder for files in between; None does not look for the operator.
 
     Raises:
         GateFailed: one of them answers something else; the message says which.
@@ -48,19 +56,33 @@ def check_runtimes(
     compared = _random(first.inputs[0]) if rows is None else _part(rows)
     engines = [kind for each in _engines(file, found) for kind in reversed(each.kinds)]
     given = {engine.name: _answers(file, engine, first, compared) for engine in engines}
+    culprit = None
     if file.float_data is None:
         why = odd_one(given)
+        if why is not None and cache is not None:
+            culprit = _located(file, compared, _engines(file, found), cache)
     else:
         plain = _answers(file, engines[0], first, compared, file.float_data, scores=None)
         why = disagreement(given, plain)
     if why is not None:
+        at = f"; the first operator that differs is {culprit}" if culprit else ""
         raise GateFailed(
-            f"gate {RUNTIME_GATE!r}: {file.name} by {file.recipe}: {why}",
+            f"gate {RUNTIME_GATE!r}: {file.name} by {file.recipe}: {why}{at}",
             next_step="give the float model and a recipe: what a runtime misreads is then left in "
             "floats; or leave out that runtime's profiles",
         )
     which = "random rows" if rows is None else "rows"
     return f".{file.format}: {', '.join(given)} answer alike on {len(compared.x)} {which}"
+
+
+def _located(
+    file: ModelFile, rows: LabelledRows, engines: Sequence[Engine], cache: Path
+) -> str | None:
+    try:
+        prepared = prepare_rows(rows.x, file.preprocessing)
+    except BadInput:
+        return None
+    return locate(file.data, file.format, prepared, engines, cache)
 
 
 def _engines(file: ModelFile, found: Mapping[str, Evaluation]) -> list[Engine]:

@@ -18,6 +18,9 @@ SAME_SIZE = 1.03
 SAME_LATENCY = 1.15
 TOO_SLOW = 2.0
 """Of files of about the same size, one that takes so many times longer is not taken."""
+MARGIN = 0.5
+"""Share of the drop that is allowed by which answers may differ on the rows that judge. A search
+has few rows, and the best of many candidates is also the luckiest."""
 MAX_SHARE = 0.6
 """Of the float model's bytes, for the objective accuracy: more would be no quantization."""
 DEFAULT_SECONDS = 45.0
@@ -32,7 +35,7 @@ class Search:
         min_sqnr_db: bar of the gate fidelity, for the scores.
         min_agreement: bar of the gate fidelity, for the answers.
         max_drop: bar of the gate quality. Answers that are the same lose nothing: candidates
-            that answer a larger share otherwise come last.
+            that answer more than ``MARGIN`` of it otherwise come last.
         seconds: after so many no new candidate is tried.
     """
 
@@ -129,7 +132,8 @@ def ranked(trials: Sequence[Trial], asked: Search, float_bytes: int) -> list[Tri
         float_bytes: size of the float model.
     """
     usable = [each for each in trials if not each.why_not]
-    near = [each for each in usable if each.agreement >= 1.0 - asked.max_drop]
+    least = 1.0 - MARGIN * asked.max_drop
+    near = [each for each in usable if each.agreement >= least]
     rest = sorted((each for each in usable if each not in near), key=lambda each: -each.agreement)
     return [*_by_objective(near, asked.objective, float_bytes), *rest]
 

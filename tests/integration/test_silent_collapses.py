@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeops.domain.errors import EdgeopsError, GateFailed
 from edgeops.packaging.build import build_package
+from edgeops.packaging.convert.locate import first_that_differs
 from edgeops.packaging.convert.onnx_run import run_rows
 from edgeops.packaging.convert.tflite_anatomy import tflite_anatomy
 from edgeops.packaging.convert.tflite_engines import run_rows as run_rows_tflite
@@ -91,7 +92,7 @@ def packaged(folder: Path, data: bytes, *profiles: str, **more: Any) -> Package:
 def test_what_the_old_runtime_misreads_is_for_new_boards_only(make: Any, tmp_path: Path) -> None:
     data = make()
     assert packaged(tmp_path, data, "raspberry-pi-zero-2w").manifest.variants
-    with pytest.raises(GateFailed, match=r"gate 'runtime'.*tflite-runtime 2\.14\.0"):
+    with pytest.raises(GateFailed, match=r"gate 'runtime'.*differs is (CONV_2D|FULLY_CONNECTED) '"):
         packaged(tmp_path, data, "raspberry-pi-zero-2w", "raspberry-pi-32-bit")
 
 
@@ -228,7 +229,7 @@ def test_the_search_finds_operators_by_itself(loud_and_quiet: dict[str, Path]) -
     evidence = package.manifest.variants[0].evidence
     assert evidence is not None
     assert evidence.agreement > 0.9
-    assert evidence.size_bytes < 0.5 * evidence.float_size_bytes
+    assert evidence.size_bytes < 0.65 * evidence.float_size_bytes
 
 
 def test_ranges_from_rows_of_another_kind_are_refused(loud_and_quiet: dict[str, Path]) -> None:
@@ -237,3 +238,19 @@ def test_ranges_from_rows_of_another_kind_are_refused(loud_and_quiet: dict[str, 
     np.savez(weak, x=(chance.normal(size=(200, 64)) * 1e-3).astype(np.float32))
     with pytest.raises(GateFailed, match="gate '(quality|fidelity)'"):
         normed(loud_and_quiet, "int8", calibration=weak)
+
+
+def test_the_first_operator_that_differs_is_found_by_cutting() -> None:
+    cuts: list[int] = []
+
+    def cut(number: int) -> bytes:
+        cuts.append(number)
+        return bytes([number])
+
+    def run(data: bytes) -> dict[str, np.ndarray]:
+        wrong = 1.0 if data[0] >= 77 else 0.0
+        return {"one": np.ones((4, 3)), "other": np.ones((4, 3)) + np.eye(4, 3) * wrong}
+
+    assert first_that_differs(100, cut, run) == 77
+    assert len(cuts) <= 8
+    assert first_that_differs(70, cut, run) is None

@@ -84,12 +84,22 @@ def _convert(job: Job) -> Report:
 
         try_out(data, job.kind)
         return Report()
+    if job.task is Task.LOCATE:
+        return _located(data, job)
     if job.task is Task.EXAMINE:
         target.write_bytes(_anatomy(data, job.kind).to_bytes())
         return Report()
     made, report = _DO[job.task](data, job, source.parent if found.side_files else None)
     target.write_bytes(made)
     return report
+
+
+def _located(data: bytes, job: Job) -> Report:
+    from edgeops.packaging.convert.locate import locate
+
+    rows = _rows(job)
+    found = None if rows is None else locate(data, job.kind, rows, job.others)
+    return Report(notes=() if found is None else (found,))
 
 
 def _rows(job: Job) -> NDArray[Any] | None:

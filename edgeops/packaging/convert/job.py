@@ -59,6 +59,8 @@ class Task(StrEnum):
     """Make it again, from the ranges and exclusions of its making."""
     CHECK = "check"
     """Look at an artifact that is packaged as it is, and run it once."""
+    LOCATE = "locate"
+    """Find the first operator that engines compute otherwise; a note names it."""
     EXAMINE = "examine"
     """Write its anatomy."""
 

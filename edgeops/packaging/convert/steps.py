@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.protocol.ids import digest_of
-from edgeops.domain.errors import InvalidInput, StoreFailed
+from edgeops.domain.errors import InvalidInput, InvalidModel, StoreFailed
 from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert import tools
 from edgeops.packaging.convert.cache import Kept, cached
 from edgeops.packaging.convert.calibration import calibration_rows, rows_digest
+from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
 from edgeops.packaging.convert.job import Job, Report, Task
 from edgeops.packaging.convert.process import Limits, run_job
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
@@ -197,6 +198,46 @@ def examine(data: bytes, form: str, cache: Path, limits: Limits = DEFAULT_LIMITS
             )
 
     return Anatomy.from_bytes(cached(cache, key, "anatomy.json", make).path.read_bytes())
+
+
+def locate(
+    data: bytes,
+    form: str,
+    rows: NDArray[Any],
+    engines: Sequence[Engine],
+    cache: Path,
+    limits: Limits = DEFAULT_LIMITS,
+) -> str | None:
+    """Return the first operator that engines compute otherwise, None if that cannot be told.
+
+    Args:
+        data: an artifact.
+        form: its format.
+        rows: inputs of the model ``[n, ...]``, after preprocessing.
+        engines: what runs it on devices.
+        cache: a folder for files in between.
+        limits: time and memory.
+    """
+    others = [each for each in engines if each.python != sys.executable]
+    with _as_file(data, form, cache) as source:
+        file = source.path.with_name("rows.npy")
+        np.save(file, rows, allow_pickle=False)
+        job = Job(
+            task=Task.LOCATE,
+            source=str(source.path),
+            digest=source.digest,
+            kind=source.kind,
+            target="",
+            recipe=RECIPES[f"{form}-float32"],
+            calibration=str(file),
+            trust_code=False,
+            memory_mib=limits.memory_mib,
+            others=tuple(kind for engine in others for kind in engine.kinds),
+        )
+        try:
+            return next(iter(run_job(job, limits).notes), None)
+        except (InvalidModel, InvalidInput, ConversionFailed, ConverterMissing):
+            return None
 
 
 @contextmanager

@@ -156,11 +156,7 @@ class TfliteBench:
 
     def fit(self, rows: NDArray[Any]) -> Rows:
         """Return rows as the model takes them."""
-        spec, _ = _only_input(load(self._data))
-        try:
-            return [fit_row(row, spec) for row in rows]
-        except BadInput as error:
-            raise InvalidInput(f"calibration rows do not fit the model: {error}") from error
+        return fit_rows(self._data, rows)
 
     def random(self) -> Rows:
         """Return random rows: nothing else is there for recipes without ranges."""
@@ -234,6 +230,20 @@ class TfliteBench:
         begun_s = time.perf_counter()
         run_rows(interpreter, rows)
         return answers, (time.perf_counter() - begun_s) * 1000 / len(rows)
+
+
+def fit_rows(data: bytes, rows: NDArray[Any]) -> Rows:
+    """Return rows as a model takes them.
+
+    Raises:
+        InvalidModel: the model has several inputs.
+        InvalidInput: the rows do not fit it.
+    """
+    spec, _ = _only_input(load(data))
+    try:
+        return [fit_row(row, spec) for row in rows]
+    except BadInput as error:
+        raise InvalidInput(f"calibration rows do not fit the model: {error}") from error
 
 
 def _without(recipe: Recipe, excluded: Collection[str]) -> Recipe:
