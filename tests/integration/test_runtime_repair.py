@@ -146,3 +146,20 @@ def test_a_recipe_too_large_for_a_conversion_says_so(tmp_path: Path) -> None:
             trust_code=False,
             progress=lambda _: None,
         )
+
+
+def test_half_floats_stand_beside_integers_on_both_runtimes(tmp_path: Path) -> None:
+    rules = (Rule(precision="float16", name="dense_3"),)
+    recipe = replace(RECIPES["tflite-int8"], name="half-here", rules=rules)
+    old = engine_for("tflite-runtime", CACHE, lambda _: None)
+    made = convert(
+        digits_tflite(2),
+        recipe,
+        calibration=digits(0).train_x[:100],
+        cache=tmp_path,
+        trust_code=False,
+        progress=lambda _: None,
+        engines=[old],
+    )
+    assert made.making.excluded == ()
+    assert set(made.making.promise.weights) == {"int8", "float16"}

@@ -25,6 +25,7 @@ from edgeops.packaging.golden_rows import spread
 from edgeops.packaging.recipes.ready import RECIPES
 from edgeops.packaging.recipes.schema import (
     ALL_OPERATORS,
+    FLOAT16,
     FLOAT32,
     INT8,
     INT16,
@@ -41,6 +42,8 @@ MIN_ROWS = 12
 MAX_JUDGING, MAX_CALIBRATING = 128, 192
 MAX_ISOLATED = 48
 """Operators that are tried alone, those with the most weights."""
+WIDER = {"tflite": (INT16, FLOAT16, FLOAT32), "onnx": (FLOAT32,)}
+"""Precisions that the costliest operators are left in, by format."""
 WIDENED = (1, 2, 4, 8)
 """How many of the costliest operators are left in a wider precision."""
 
@@ -214,7 +217,7 @@ class _Hunt:
         recipe = self._best_static()
         if recipe is None:
             return
-        for precision in (INT16, FLOAT32) if recipe.format == "tflite" else (FLOAT32,):
+        for precision in WIDER[recipe.format]:
             for count in WIDENED:
                 if count > len(costs) // 2:
                     break

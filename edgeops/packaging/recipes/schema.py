@@ -246,7 +246,7 @@ def _check_weights(recipe: Recipe) -> None:
 
 
 def _check_rules(recipe: Recipe) -> None:
-    allowed = set(PRECISIONS[recipe.format]) - {FLOAT16}
+    allowed = set(PRECISIONS[recipe.format])
     if recipe.format == "onnx" or recipe.is_float:  # one kind beside floats, or none
         allowed = {FLOAT32, recipe.precision}
     for rule in recipe.rules:
