@@ -27,6 +27,7 @@ from edgeops.packaging.golden_rows import LabelledRows
 from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
 from edgeops.packaging.predictions import Predictions
 from edgeops.packaging.reference import ROWS_WANTED, make_plan, make_reference
+from edgeops.packaging.score_errors import ScoreErrors, score_errors
 from edgeops.statistics.intervals import PairedDrop
 
 
@@ -47,12 +48,14 @@ class Quality:
         drop: that drop.
         hidden: why the rows measure nothing, or a class or slice lost too much; None if not.
         reference: bytes of the reference profile.
+        errors: of the scores, row by row; None if there is no float model to compare with.
     """
 
     evidence: Evidence
     drop: PairedDrop
     hidden: GateFailed | None
     reference: bytes
+    errors: ScoreErrors | None = None
 
 
 def evaluate_quality(
@@ -95,6 +98,11 @@ def evaluate_quality(
         drop=drop_of(rows.y, float_predicted, predicted),
         hidden=_hidden(rows, rows.y, float_predicted, predicted, file.name),
         reference=reference.to_bytes(),
+        errors=(
+            None
+            if file.float_data is None
+            else score_errors(found.engine.runtime, float_predicted, predicted)
+        ),
     )
 
 
@@ -111,6 +119,11 @@ def _hidden(
     except GateFailed as error:
         return error
     return None
+
+
+def errors_of(qualities: Mapping[str, Quality]) -> list[ScoreErrors]:
+    """Return the errors of the scores, one for each runtime that has them."""
+    return [each.errors for each in qualities.values() if each.errors is not None]
 
 
 def quality_checks(
