@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from edgeops.cli.output import EXIT_FAILED, errors_shown, output_option, say, show_json, show_table
+from edgeops.cli.package_source import read_package
 from edgeops.cli.settings import Settings
 
 
@@ -37,7 +37,7 @@ def verify(
     from edgeops.service import verification
 
     found = verification.verify(
-        _read(settings, package, ref),
+        read_package(settings, package, ref),
         keys or settings.keys,
         settings.home / "cache",
         say,
@@ -51,15 +51,3 @@ def verify(
         show_table(("", "VERIFIED", "FOUND"), rows)
     if any(each.state == "error" for each in found):
         sys.exit(EXIT_FAILED)
-
-
-def _read(settings: Settings, package: str, ref: str | None) -> Any:
-    from edgeops.packaging.layout import read_layout
-    from edgeops.service.verification import fetch_package
-
-    if Path(package).is_dir():
-        return read_layout(Path(package), ref)
-    if settings.hub_url() is None:
-        return read_layout(settings.home / "packages", package)
-    with settings.client() as hub:
-        return fetch_package(hub, package)

@@ -16,7 +16,7 @@ from edgeops.reports.wording import size, unit_of
 
 _PANEL_IN = 2.0
 _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 0.7, 0.15, 0.3, 0.5
-_MAX_STEPS = 500
+_MAX_STEPS = 300
 
 
 def draw_memory(operations: Sequence[OperationFacts]) -> Figure:
@@ -56,7 +56,7 @@ def _mark(axes: Axes, peak: OperationFacts, height: float, edges: Sequence[float
     axes.plot(peak.number, height, marker="o", markersize=5, color=BAD)
     is_right = peak.number > (edges[0] + edges[-1]) / 2
     axes.annotate(
-        f"peak: {size(peak.live_bytes)} at {numbered(peak, 26)}",
+        f"peak: {size(peak.live_bytes)}, first at {numbered(peak, 26)}",
         (peak.number, height),
         xytext=(-4 if is_right else 4, 5),
         textcoords="offset points",

@@ -16,6 +16,7 @@ _PANEL_IN = 2.7
 _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN = 0.6, 0.2, 0.3, 0.5
 _APART_IN = 0.16
 """Numbers of points that are nearer to each other than this would lie one on the other."""
+_MAX_POINTS = 128
 _FLOOR_DB = -20.0
 """Candidates that are worse are drawn here: how much worse tells nothing."""
 
@@ -34,6 +35,7 @@ def draw_pareto(trials: Sequence[TrialFacts], float_bytes: int | None) -> Figure
         for number, each in enumerate(trials, 1)
         if each.size_bytes is not None and each.sqnr_db is not None
     ]
+    points = sorted(points, key=_weight)[:_MAX_POINTS]
     figure = blank(_TOP_IN + _PANEL_IN + _BOTTOM_IN)
     axes = place(
         figure,
@@ -46,6 +48,12 @@ def draw_pareto(trials: Sequence[TrialFacts], float_bytes: int | None) -> Figure
     _draw_points(axes, points)
     _draw_names(axes, points)
     return figure
+
+
+def _weight(point: Point) -> tuple[bool, bool, int]:
+    """Sort what matters first: the chosen one, the front, then in the order of trying."""
+    number, trial, _, _ = point
+    return not trial.chosen, not trial.on_front, number
 
 
 def _frame(axes: Axes, points: Sequence[Point], float_kib: float | None) -> None:
@@ -92,8 +100,7 @@ def _draw_names(axes: Axes, points: Sequence[Point]) -> None:
     across = (WIDTH_IN - _LEFT_IN - _RIGHT_IN) / (right - left)
     up = _PANEL_IN / (high - low)
     placed: list[tuple[float, float]] = []
-    order = sorted(points, key=lambda each: (not each[1].chosen, not each[1].on_front, each[0]))
-    for number, trial, x, y in order:
+    for number, trial, x, y in points:
         at = (x * across, y * up)
         if any(abs(at[0] - a) < _APART_IN and abs(at[1] - b) < _APART_IN for a, b in placed):
             continue

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from edgeops.reports.document import Block, Heading, Picture, Section
 from edgeops.reports.figures.canvas import Canvas
-from edgeops.reports.figures.graph import MAX_DRAWN, draw_graph
+from edgeops.reports.figures.graph import MAX_DRAWN, connected, draw_graph
 from edgeops.reports.package_chapters.search import MAX_ARTIFACTS
 from edgeops.reports.package_chapters.unknown import unread
 from edgeops.reports.package_facts import ArtifactFacts, PackageFacts
@@ -35,20 +35,26 @@ def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts, canvas: Canvas) -
     if not operations:
         yield unread(facts)
         return
-    left_out = len(operations) - MAX_DRAWN
+    shown = connected(operations)
     yield Picture(
         svg=canvas.draw(
-            lambda: draw_graph(operations),
+            lambda: draw_graph(shown),
             f"Graph of {facts.model}:{facts.number} as .{artifact.format}",
         ),
-        caption=(
-            "Each box has the operator's number and type, and the bytes of its output; its colour "
-            "is how its weights are stored."
-            + (
-                f" The first and the last {MAX_DRAWN // 2} are drawn, {left_out:,} between them "
-                "are not.".replace(",", "\u202f")
-                if left_out > 0
-                else ""
-            )
-        ),
+        caption=_caption(len(shown), len(operations) - len(shown)),
     )
+
+
+def _caption(shown: int, unpacking: int) -> str:
+    said = [
+        "Each box has the operator's number and type, and the bytes of its output; its colour is "
+        "how its weights are stored."
+    ]
+    if shown > MAX_DRAWN:
+        between = counted(shown - MAX_DRAWN, "operator")
+        said.append(
+            f"The first and the last {MAX_DRAWN // 2} are drawn, not the {between} between."
+        )
+    if unpacking:
+        said.append(f"Not drawn: {counted(unpacking, 'operator')} that only unpack constants.")
+    return " ".join(said)

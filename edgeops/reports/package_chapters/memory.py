@@ -9,6 +9,7 @@ from edgeops.reports.figures.canvas import Canvas
 from edgeops.reports.figures.memory import draw_memory
 from edgeops.reports.operators import short_name
 from edgeops.reports.package_chapters.search import MAX_ARTIFACTS
+from edgeops.reports.package_chapters.summary import made_by
 from edgeops.reports.package_chapters.unknown import unread
 from edgeops.reports.package_facts import ArtifactFacts, OperationFacts, PackageFacts
 from edgeops.reports.wording import counted, drawn, size
@@ -33,7 +34,7 @@ def memory(facts: PackageFacts, canvas: Canvas) -> Section:
 
 
 def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts, canvas: Canvas) -> Iterator[Block]:
-    yield Heading(text=f".{artifact.format}", aside=drawn(artifact.recipe, 64))
+    yield Heading(text=f".{artifact.format}", aside=made_by(artifact))
     if not artifact.operations:
         yield unread(facts)
         return
@@ -56,14 +57,15 @@ def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts, canvas: Canvas) -
 
 def _most(artifact: ArtifactFacts) -> Table:
     ordered = sorted(artifact.operations, key=lambda each: (-each.live_bytes, each.number))
-    at_peak = sum(each.live_bytes == artifact.peak_bytes for each in artifact.operations)
+    peak_bytes = ordered[0].live_bytes
+    at_peak = sum(each.live_bytes == peak_bytes for each in ordered)
     return Table(
         columns=(
             Column(title="", is_figure=True),
             Column(title="where it is most"),
             Column(title="name"),
             Column(title="values at once", is_figure=True),
-            Column(title="of these its output", is_figure=True),
+            Column(title="its output", is_figure=True),
         ),
         rows=tuple(_row(each) for each in ordered[:_MOST]),
         note=f"{counted(at_peak, 'operator')} reach the peak." if at_peak > 1 else "",
@@ -74,7 +76,7 @@ def _row(each: OperationFacts) -> tuple[Cell, ...]:
     return (
         Cell(text=str(each.number), tone="quiet"),
         Cell(text=drawn(each.type, 40)),
-        Cell(text=short_name(each.name, 40), tone="quiet"),
+        Cell(text=short_name(each.name, 28), tone="quiet"),
         Cell(text=size(each.live_bytes)),
         Cell(text=size(each.output_bytes)),
     )

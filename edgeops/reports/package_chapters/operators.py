@@ -35,9 +35,9 @@ def operators(facts: PackageFacts, _: Canvas) -> Section:
         anchor="operators",
         title="Operators and the profiles that run them",
         lead=(
-            "What the file asks of a runtime. That a runtime takes an operator proves little: some "
-            "load what they then compute wrongly. So the whole file was executed, and its answers "
-            "were compared."
+            "What each file asks of a runtime. That a runtime takes an operator proves little: "
+            "some load what they then compute wrongly. So the gate runtime executes the whole "
+            "file on each of them, and compares its answers."
         ),
         blocks=tuple(blocks),
     )
@@ -112,22 +112,22 @@ def _macs(operations: Sequence[OperationFacts]) -> int:
 
 def _profiles(supports: Sequence[SupportFacts]) -> Table:
     more = len(supports) - _MAX_PROFILES
+    found = dict.fromkeys(each.found for each in supports)
+    how = [
+        drawn(each, _MAX_FOUND) or "no verdict of the gate runtime is recorded" for each in found
+    ]
     return Table(
-        columns=tuple(
-            Column(title=title) for title in ("profile", "runtime", "verdict", "how it is known")
+        columns=tuple(Column(title=title) for title in ("profile", "runtime", "verdict")),
+        rows=tuple(
+            (
+                Cell(text=drawn(each.profile, 64)),
+                Cell(text=drawn(each.runtime, 40)),
+                _answer(each),
+            )
+            for each in supports[:_MAX_PROFILES]
         ),
-        rows=tuple(_profile_row(each) for each in supports[:_MAX_PROFILES]),
-        note=f"{counted(more, 'profile')} more left out." if more > 0 else "",
-    )
-
-
-def _profile_row(each: SupportFacts) -> tuple[Cell, ...]:
-    how = drawn(each.found, _MAX_FOUND) or "no verdict of the gate runtime is recorded"
-    return (
-        Cell(text=drawn(each.profile, 64)),
-        Cell(text=drawn(each.runtime, 40)),
-        _answer(each),
-        Cell(text=how, tone="quiet"),
+        note=f"How it is known: {'; '.join(how[:4])}."
+        + (f" {counted(more, 'profile')} more left out." if more > 0 else ""),
     )
 
 

@@ -8,6 +8,7 @@ from edgeops.reports.document import Block, Heading, Section, Terms
 from edgeops.reports.figures.canvas import Canvas
 from edgeops.reports.operators import short_name
 from edgeops.reports.package_chapters.search import MAX_ARTIFACTS
+from edgeops.reports.package_chapters.summary import made_by
 from edgeops.reports.package_facts import ArtifactFacts, PackageFacts
 from edgeops.reports.wording import counted, drawn, listed, size
 
@@ -41,7 +42,7 @@ def origin(facts: PackageFacts, _: Canvas) -> Section:
 
 def _package(facts: PackageFacts) -> Iterator[tuple[str, str]]:
     yield "digest", facts.digest
-    yield "signed by", f"key {drawn(facts.key, 80)}"
+    yield "by the key", drawn(facts.key, 80)
     yield "signature", f"{facts.signature}: {drawn(facts.found, _MAX_VALUE)}"
     if facts.min_agent:
         yield "needs", f"agent {drawn(facts.min_agent, 40)} or newer"
@@ -53,13 +54,13 @@ def _package(facts: PackageFacts) -> Iterator[tuple[str, str]]:
 
 def _artifact(artifact: ArtifactFacts) -> Iterator[tuple[str, str]]:
     yield "digest", artifact.digest
-    yield "recipe", drawn(artifact.recipe, 64) or "not known"
+    yield "made", made_by(artifact) or "not known"
     if artifact.source:
-        yield "made of", artifact.source
+        yield "from the model", artifact.source
     if artifact.float_model:
         yield "float model", artifact.float_model
     if artifact.calibration:
-        yield "calibration", f"rows {artifact.calibration}"
+        yield "calibration", artifact.calibration
     if artifact.ranges is not None:
         yield "ranges", f"of {counted(artifact.ranges, 'activation')}, in the build record"
     if artifact.excluded:

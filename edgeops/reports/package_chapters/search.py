@@ -19,7 +19,8 @@ from edgeops.reports.figures.pareto import draw_pareto
 from edgeops.reports.package_facts import ArtifactFacts, PackageFacts, TrialFacts
 from edgeops.reports.wording import counted, drawn, percent, size
 
-MAX_ARTIFACTS = 4
+MAX_ARTIFACTS = 3
+"""Files of which a page tells; there is one for each format."""
 _MAX_TRIALS = 100
 _MAX_WHY = 300
 

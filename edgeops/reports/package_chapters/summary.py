@@ -21,7 +21,7 @@ from edgeops.reports.operators import amount
 from edgeops.reports.package_facts import ArtifactFacts, GateFacts, PackageFacts
 from edgeops.reports.wording import counted, drawn, listed, percent, points, size
 
-MAX_VARIANTS = 8
+MAX_VARIANTS = 6
 """Of which a page tells; of more, that there are more."""
 _MAX_FOUND = 600
 _MAX_VERDICTS = 64
@@ -52,15 +52,14 @@ def summary(facts: PackageFacts, _: Canvas) -> Section:
 
 
 def _signature(facts: PackageFacts) -> Iterator[Paragraph]:
+    found = drawn(facts.found, _MAX_FOUND)
     if facts.signature == "not trusted":
         yield Paragraph(
-            text=f"Do not believe this page: {facts.found}. Anybody may have written what it says.",
+            text=f"Do not believe this page, anybody may have written what it says: {found}.",
             tone="bad",
         )
     elif facts.signature != "trusted":
-        yield Paragraph(
-            text=f"Whose signature it bears was not checked: {facts.found}.", tone="quiet"
-        )
+        yield Paragraph(text=f"Whose signature it bears was not checked: {found}.", tone="quiet")
     if not facts.has_record:
         yield Paragraph(
             text=(
@@ -74,8 +73,15 @@ def _signature(facts: PackageFacts) -> Iterator[Paragraph]:
 
 def _made(facts: PackageFacts, variant: VariantFacts) -> str:
     artifact = facts.artifact_on(variant.runtime)
-    recipe = artifact.recipe if artifact is not None else ""
-    return f"{variant.runtime}, by {drawn(recipe, 64)}" if recipe else variant.runtime
+    said = made_by(artifact) if artifact is not None else ""
+    return f"{variant.runtime}, {said}" if said else variant.runtime
+
+
+def made_by(artifact: ArtifactFacts) -> str:
+    """Return how a file was made, in words; empty if that is not known."""
+    if artifact.recipe == AS_IS:
+        return "as it was given"
+    return f"by {drawn(artifact.recipe, 64)}" if artifact.recipe else ""
 
 
 def _figures(
