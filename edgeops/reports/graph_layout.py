@@ -5,7 +5,7 @@
 2. A row has at most ``ACROSS`` places; a fuller one is split.
 3. An operation stands near those that it takes from: a chain, and the longest of a few branches,
    is a straight line.
-4. Many rows are broken into columns, where the fewest edges are cut.
+4. Many rows are broken into columns, where the fewest values pass.
 5. An edge over several rows goes straight down where nothing stands below, else in a lane beside
    the boxes; one to another column is cut.
 """
@@ -93,7 +93,7 @@ def laid_out(operations: Sequence[OperationFacts], fitting: Callable[[int, int],
     jumps = any(row_of[b] - row_of[a] > 1 for a, b in edges)
     fit = fitting(wide, MAX_LANES if jumps else 0)
     columns = min(MAX_COLUMNS, fit, max(1, -(-len(rows) // ROWS_WANTED)))
-    starts = _broken(len(rows), columns, [(row_of[a], row_of[b]) for a, b in edges])
+    starts = _broken(len(rows), columns, _reach(row_of, edges))
     places = {}
     for number, row in row_of.items():
         column = max(at for at, start in enumerate(starts) if start <= row)
@@ -173,8 +173,16 @@ def _slotted(rows: Sequence[Sequence[int]], edges: Iterable[Edge]) -> dict[int, 
     return slots
 
 
+def _reach(row_of: Mapping[int, int], edges: Iterable[Edge]) -> list[tuple[int, int]]:
+    """Return for each value the row that makes it and the last that takes it."""
+    last: dict[int, int] = {}
+    for source, target in edges:
+        last[source] = max(last.get(source, 0), row_of[target])
+    return [(row_of[source], row) for source, row in last.items()]
+
+
 def _broken(rows: int, columns: int, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the first row of each column: about equally many, and few edges cut."""
+    """Return the first row of each column: about equally many, where few values pass."""
     starts = [0]
     for column in range(1, columns):
         even = round(rows * column / columns)

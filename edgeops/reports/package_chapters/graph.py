@@ -46,10 +46,8 @@ def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts, canvas: Canvas) -
 
 
 def _caption(shown: int, unpacking: int) -> str:
-    said = [
-        "Each box has the operator's number and type, and the bytes of its output; its colour is "
-        "how its weights are stored."
-    ]
+    boxes = "Each box has the operator's number and type, and the bytes of its output; the colour"
+    said = [f"{boxes} is how its weights are stored."]
     if shown > MAX_DRAWN:
         between = counted(shown - MAX_DRAWN, "operator")
         said.append(
