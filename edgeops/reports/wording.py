@@ -82,8 +82,7 @@ def drawn(text: str, limit: int = 24) -> str:
 
     Both ends of a longer one are kept: names often differ in the last letters only.
     """
-    seen = visible(text)
-    if len(seen) <= limit:
-        return seen
+    if len(text) <= limit:
+        return visible(text)
     tail = (limit - 1) // 2
-    return f"{seen[: limit - 1 - tail]}…{seen[-tail:]}"
+    return visible(f"{text[: limit - 1 - tail]}…{text[-tail:]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -123,7 +124,7 @@ def _draw_part(
 
 
 def _draw_box(axes: Axes, each: OperationFacts, left: float, top: float, frame: Frame) -> None:
-    colour = _colour(each)
+    colour = _colour(each.weight_dtype if each.weights else "")
     axes.add_patch(
         FancyBboxPatch(
             (left, top),
@@ -155,19 +156,15 @@ def _draw_box(axes: Axes, each: OperationFacts, left: float, top: float, frame: 
         )
 
 
-def _colour(each: OperationFacts) -> str:
-    return _COLOURS.get(each.weight_dtype, "#4d4d4d") if each.weights else UNTOUCHED
+def _colour(dtype: str) -> str:
+    """Return the colour of a dtype of weights, empty for none."""
+    return _COLOURS.get(dtype, "#4d4d4d") if dtype else UNTOUCHED
 
 
 def _handles(operations: Sequence[OperationFacts]) -> list[Line2D]:
     """Return a legend entry for each dtype of weights, those with most operations first."""
-    counts: dict[str, int] = {}
-    colours: dict[str, str] = {}
-    for each in operations:
-        name = f"{drawn(each.weight_dtype, 12)} weights" if each.weights else "no weights"
-        counts[name] = counts.get(name, 0) + 1
-        colours[name] = _colour(each)
-    names = sorted(counts, key=lambda name: (-counts[name], name))[:8]
+    counts = Counter(each.weight_dtype if each.weights else "" for each in operations)
+    found = sorted(counts, key=lambda dtype: (-counts[dtype], dtype))[:8]
     return [
         Line2D(
             [],
@@ -175,9 +172,9 @@ def _handles(operations: Sequence[OperationFacts]) -> list[Line2D]:
             linestyle="none",
             marker="s",
             markersize=7,
-            color="#ffffff" if name == "no weights" else tint(colours[name], 0.3),
-            markeredgecolor=colours[name],
-            label=f"{name} ({counts[name]})",
+            color=tint(_colour(dtype), 0.3) if dtype else "#ffffff",
+            markeredgecolor=_colour(dtype),
+            label=f"{drawn(dtype, 12) if dtype else 'no'} weights ({counts[dtype]})",
         )
-        for name in names
+        for dtype in found
     ]

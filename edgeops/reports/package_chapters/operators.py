@@ -54,6 +54,7 @@ def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts) -> Iterator[Block
 
 
 def _types(artifact: ArtifactFacts) -> Table:
+    macs = artifact.macs
     beside = artifact.supports if len(artifact.supports) <= _BESIDE else ()
     by_type: dict[str, list[OperationFacts]] = {}
     for each in artifact.operations:
@@ -71,14 +72,14 @@ def _types(artifact: ArtifactFacts) -> Table:
     return Table(
         columns=tuple(Column(title=title, is_figure=figure) for title, figure in titles),
         rows=(
-            *(_type_row(name, found, artifact, beside) for name, found in ordered[:_MAX_TYPES]),
+            *(_type_row(name, found, macs, beside) for name, found in ordered[:_MAX_TYPES]),
             (
-                *_type_row("all", artifact.operations, artifact, ()),
+                *_type_row("all", artifact.operations, macs, ()),
                 *(Cell(text="") for _ in beside),
             ),
         ),
         note=(
-            f"{counted(artifact.macs, 'multiplication')} with accumulation for one row."
+            f"{counted(macs, 'multiplication')} with accumulation for one row."
             + (f" {counted(more, 'type')} with less work left out." if more > 0 else "")
         ),
     )
@@ -87,10 +88,10 @@ def _types(artifact: ArtifactFacts) -> Table:
 def _type_row(
     name: str,
     found: Sequence[OperationFacts],
-    artifact: ArtifactFacts,
+    macs: int,
     beside: Sequence[SupportFacts],
 ) -> tuple[Cell, ...]:
-    share = _macs(found) / artifact.macs if artifact.macs else 0.0
+    share = _macs(found) / macs if macs else 0.0
     weights = sum(each.weights for each in found)
     dtypes = Counter[str]()
     for each in found:
