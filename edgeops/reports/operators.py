@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from edgeops.reports.package_facts import OperationFacts
 from edgeops.reports.wording import drawn
@@ -44,6 +45,15 @@ def numbered(operation: OperationFacts, limit: int = 20) -> str:
     """Return the number of an operation and its type: ``3 CONV_2D``."""
     number = str(operation.number)
     return f"{number} {drawn(operation.type, max(4, limit - 1 - len(number)))}"
+
+
+def connected(operations: Sequence[OperationFacts]) -> list[OperationFacts]:
+    """Return the operations that stand in the flow of values: no others, unless there are none.
+
+    Some only unpack constants: they take no value, and what they make counts as a constant.
+    """
+    taken = {source for each in operations for source in each.takes}
+    return [each for each in operations if each.takes or each.number in taken] or list(operations)
 
 
 def amount(count: float) -> str:

@@ -16,8 +16,8 @@ from edgeops.domain.errors import InvalidInput
 from edgeops.reports import render_package
 from edgeops.reports.exchange import facts_from_document, to_document
 from edgeops.reports.figures.canvas import Canvas
-from edgeops.reports.figures.graph import MAX_DRAWN, connected, draw_graph, parts_of
-from edgeops.reports.operators import amount, numbered, short_name, spelled_out
+from edgeops.reports.figures.graph import MAX_DRAWN, draw_graph, parts_of
+from edgeops.reports.operators import amount, connected, numbered, short_name, spelled_out
 from edgeops.reports.package_facts import (
     GateFacts,
     PackageFacts,
@@ -136,12 +136,13 @@ def test_the_graph_has_a_box_for_each_operator_an_input_and_an_output() -> None:
 
 
 def test_operators_that_only_unpack_constants_are_left_out_of_the_graph_and_said() -> None:
-    unpacking = operation(7, "DEQUANTIZE")
+    unpacking = operation(7, "DEQUANTIZE", constant_bytes=520)
     assert connected((*RESIDUAL, unpacking)) == list(RESIDUAL)
     assert connected((unpacking,)) == [unpacking]
     page = render_package(with_artifact(operations=(*RESIDUAL, unpacking)))
     assert "Not drawn: 1 operator that only unpack constants." in page
     assert ">7 DEQUANTIZE<" not in section(page, "graph")
+    assert "Weights and other constants take 2.0 KiB" in page, "counted where they are used"
 
 
 def test_of_very_many_operators_the_first_and_the_last_are_drawn() -> None:

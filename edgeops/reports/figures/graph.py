@@ -42,15 +42,6 @@ _COLOURS: Mapping[str, str] = {
 }
 
 
-def connected(operations: Sequence[OperationFacts]) -> list[OperationFacts]:
-    """Return the operations that stand in the flow of values: no others, unless there are none.
-
-    Some only unpack constants: they take no value, and what they make counts as a constant.
-    """
-    taken = {source for each in operations for source in each.takes}
-    return [each for each in operations if each.takes or each.number in taken] or list(operations)
-
-
 def draw_graph(operations: Sequence[OperationFacts]) -> Figure:
     """Return the picture of a graph that has at least one operation."""
     parts = parts_of(operations)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from edgeops.reports.document import Block, Heading, Picture, Section
 from edgeops.reports.figures.canvas import Canvas
-from edgeops.reports.figures.graph import MAX_DRAWN, connected, draw_graph
+from edgeops.reports.figures.graph import MAX_DRAWN, draw_graph
+from edgeops.reports.operators import connected
 from edgeops.reports.package_chapters.search import MAX_ARTIFACTS
 from edgeops.reports.package_chapters.unknown import unread
 from edgeops.reports.package_facts import ArtifactFacts, PackageFacts

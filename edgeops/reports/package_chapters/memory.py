@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from edgeops.reports.document import Block, Cell, Column, Heading, Picture, Section, Table
 from edgeops.reports.figures.canvas import Canvas
 from edgeops.reports.figures.memory import draw_memory
-from edgeops.reports.operators import short_name
+from edgeops.reports.operators import connected, short_name
 from edgeops.reports.package_chapters.search import MAX_ARTIFACTS
 from edgeops.reports.package_chapters.summary import made_by
 from edgeops.reports.package_chapters.unknown import unread
@@ -38,7 +38,8 @@ def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts, canvas: Canvas) -
     if not artifact.operations:
         yield unread(facts)
         return
-    constants = sum(each.constant_bytes for each in artifact.operations)
+    # What an operator only unpacks is counted where it is used.
+    constants = sum(each.constant_bytes for each in connected(artifact.operations))
     yield Picture(
         svg=canvas.draw(
             lambda: draw_memory(artifact.operations),
