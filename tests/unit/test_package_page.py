@@ -26,7 +26,15 @@ from edgeops.reports.package_facts import (
     VerdictFacts,
 )
 from edgeops.reports.wording import fine_percent
-from tests.package_facts import FUSED, RESIDUAL, full_package, old_package, operation, weighted
+from tests.package_facts import (
+    FUSED,
+    RESIDUAL,
+    full_package,
+    old_package,
+    operation,
+    trial,
+    weighted,
+)
 from tests.report_pages import HOSTILE, Page, hostile, text_of
 
 
@@ -283,6 +291,42 @@ def test_the_largest_package_that_can_be_read_has_a_page_below_two_megabytes() -
     assert len(page.encode()) < 2_000_000
     assert "script" not in Page(page).tags
     assert "19\u202f880 operators" in page
+
+
+ERRORS = full_package().errors[0]
+ENDS = {
+    "nothing is alive": with_artifact(operations=(operation(1, "X", live_bytes=0),)),
+    "one candidate": with_artifact(trials=(trial("a", 10, 200.0, chosen=True, on_front=True),)),
+    "no candidate could be made": with_artifact(trials=(trial("a", None, 0.0, why_not="x"),)),
+    "no error": with_artifact(sensitivity=(SensitivityFacts(name="", error=0.0),)),
+    "edges that go backward": with_artifact(
+        operations=(operation(1, "X", 2), operation(2, "Y", 1, 2), operation(3, "Z", 9))
+    ),
+    "all rows the same": dataclasses.replace(
+        full_package(),
+        errors=(
+            dataclasses.replace(ERRORS, counts=(0,) * 32, same=900, median=0.0, p95=0.0, worst=0.0),
+        ),
+    ),
+    "rows beyond both ends": dataclasses.replace(
+        full_package(),
+        errors=(
+            dataclasses.replace(
+                ERRORS, counts=(5, *(0,) * 30, 7), median=1e-9, p95=1e15, worst=1e15
+            ),
+        ),
+    ),
+    "nothing but a name": dataclasses.replace(
+        full_package(), variants=(), artifacts=(), errors=(), gates=()
+    ),
+}
+
+
+@pytest.mark.parametrize("facts", ENDS.values(), ids=ENDS)
+def test_facts_at_the_end_of_what_can_be_have_a_page_without_a_warning(facts: PackageFacts) -> None:
+    page = render_package(facts)
+    assert Page(page).tags.count("section") >= 7
+    assert "nan" not in page
 
 
 def test_facts_of_a_package_are_json_with_the_names_of_their_fields() -> None:
