@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from edgeops.cli.found import read_package
 from edgeops.cli.output import errors_shown, output_option, say, show_json, show_table
+from edgeops.cli.package_source import read_package
 from edgeops.cli.settings import Settings
 
 WIDEST = 60
@@ -29,7 +29,7 @@ def diff(settings: Settings, before: str, after: str, output: str) -> None:
     from edgeops.packaging.rebuild import record_of
     from edgeops.packaging.verify import check_blobs
 
-    one, other = read_package(settings, before), read_package(settings, after)
+    one, other = read_package(settings, before, None), read_package(settings, after, None)
     for each in (one, other):
         check_blobs(each)
     changes = compare(one, other, record_of(one), record_of(other))

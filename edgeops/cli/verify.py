@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from edgeops.cli.found import read_package
 from edgeops.cli.output import EXIT_FAILED, errors_shown, output_option, say, show_json, show_table
+from edgeops.cli.package_source import read_package
 from edgeops.cli.settings import Settings
 
 

@@ -50,6 +50,7 @@ from edgeops.packaging.profiles import find_profiles, load_profiles
 from edgeops.packaging.provenance import examine_files, provenance_of
 from edgeops.packaging.quality import (
     Quality,
+    errors_of,
     evaluate_quality,
     fidelity_checks,
     quality_checks,
@@ -124,7 +125,7 @@ def build_package(
         )
         for each, budget in zip(planned, budgets, strict=True)
     ]
-    provenance = provenance_of(files, anatomies, gates.verdicts)
+    provenance = provenance_of(files, anatomies, gates.verdicts, errors_of(qualities))
     lineage = {**_lineage(request, files, rows, evaluations), **arena_lineage(arenas)}
     lineage[BUILD_KEY] = digest_of(provenance[BUILD_RECORD])
     manifest = _manifest(request, variants, gates.waivers, lineage)

@@ -30,7 +30,7 @@ def check_measured(files: Mapping[str, ModelFile], evaluation: LabelledRows | No
     lossy = [file for file in files.values() if file.float_data is not None]
     if evaluation is None and lossy:
         raise GateFailed(
-            f"gate {QUALITY_GATE!r}: nothing shows what {lossy[0].name} lost by {lossy[0].recipe}",
+            f"gate {QUALITY_GATE!r}: nothing shows what {lossy[0].label} lost by {lossy[0].recipe}",
             next_step="give held-out labelled rows with --evaluation, or waive 'quality': say why",
         )
     return None
@@ -49,7 +49,7 @@ def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> s
     if found is None:
         raise GateFailed(f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made")
     sizes = len(file.float_data or file.data), len(file.data)
-    return check_effect(promise, found, name=file.name, recipe=file.recipe, sizes=sizes)
+    return check_effect(promise, found, name=file.label, recipe=file.recipe, sizes=sizes)
 
 
 def runtime_checks(

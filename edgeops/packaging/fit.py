@@ -56,10 +56,10 @@ def _check_boards(
         InvalidModel: no whole file, or one that crashes or hangs.
     """
     for board in boards:
-        _check(file.name, "flash", len(file.data), board.flash_kib, board)
+        _check(file.label, "flash", len(file.data), board.flash_kib, board)
     arena = arenas[engine.runtime] = _measured(file, engine)
     for board in boards:
-        _check(file.name, "arena", arena.size_bytes, board.arena_kib, board)
+        _check(file.label, "arena", arena.size_bytes, board.arena_kib, board)
     return f"{engine.name}: {len(file.data)} bytes of flash, arena {arena}"
 
 
@@ -73,10 +73,10 @@ def _measured(file: ModelFile, engine: Engine) -> Arena:
         return measure_arena(file.data, engine)
     except GateFailed as error:
         raise GateFailed(
-            f"gate {FIT_GATE!r}: {file.name}: {error}", next_step=error.next_step
+            f"gate {FIT_GATE!r}: {file.label}: {error}", next_step=error.next_step
         ) from error
     except InvalidModel as error:
-        raise InvalidModel(f"{file.name}: {error}", next_step=error.next_step) from error
+        raise InvalidModel(f"{file.label}: {error}", next_step=error.next_step) from error
 
 
 def _check(name: str, what: str, needed: int, allowed_kib: int | None, board: Profile) -> None:

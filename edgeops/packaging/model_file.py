@@ -47,6 +47,11 @@ class ModelFile:
     thresholds: tuple[float, ...] = ()
 
     @property
+    def label(self) -> str:
+        """Its file's name alone: what is recorded says nothing of somebody's folders."""
+        return Path(self.name).name
+
+    @property
     def recipe(self) -> str:
         """The name of its recipe, ``AS_IS`` if it was packaged as it was given."""
         return AS_IS if self.made is None else self.made.recipe.name

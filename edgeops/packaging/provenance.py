@@ -16,6 +16,7 @@ from edgeops.packaging.convert.steps import examine
 from edgeops.packaging.gates import Verdict
 from edgeops.packaging.model_file import ModelFile
 from edgeops.packaging.record import BUILD_RECORD, ArtifactRecord, BuildRecord
+from edgeops.packaging.score_errors import ScoreErrors
 
 
 def examine_files(
@@ -49,11 +50,13 @@ def provenance_of(
     files: Mapping[str, ModelFile],
     anatomies: Mapping[str, Anatomy],
     verdicts: Sequence[Verdict],
+    errors: Sequence[ScoreErrors] = (),
 ) -> dict[str, bytes]:
     """Return the build record and the float models, by name."""
     record = BuildRecord(
         artifacts=tuple(_recorded(file, anatomies.get(form)) for form, file in files.items()),
         verdicts=tuple(verdicts),
+        errors=tuple(errors),
     )
     floats = {
         float_name(form): file.float_data

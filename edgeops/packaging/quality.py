@@ -35,6 +35,7 @@ from edgeops.packaging.metrics import (
 from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
 from edgeops.packaging.predictions import Predictions
 from edgeops.packaging.reference import ROWS_WANTED, make_plan, make_reference
+from edgeops.packaging.score_errors import ScoreErrors, score_errors
 from edgeops.statistics.intervals import PairedDrop
 
 
@@ -58,6 +59,7 @@ class Quality:
         hidden: why the rows measure nothing, or a class or slice lost too much; None if not.
         reference: bytes of the reference profile.
         unsure: rows on which the artifact is below the threshold of its class.
+        errors: of the scores, row by row; None if there is no float model to compare with.
     """
 
     evidence: Evidence | None
@@ -66,6 +68,7 @@ class Quality:
     hidden: GateFailed | None
     reference: bytes
     unsure: int = 0
+    errors: ScoreErrors | None = None
 
 
 def evaluate_quality(
@@ -109,6 +112,11 @@ def evaluate_quality(
         hidden=answered.hidden(metric),
         reference=reference.to_bytes(),
         unsure=predicted.unsure,
+        errors=(
+            None
+            if file.float_data is None
+            else score_errors(found.engine.runtime, float_predicted, predicted)
+        ),
     )
 
 
@@ -149,14 +157,19 @@ class _Answered:
         """Return why the rows measure nothing, or what hides in the mean."""
         try:
             if self.rows.targets is not None and self.before.scores is not None:
-                check_targets(metric, self.before.scores, self.rows.targets, self.file.name)
+                check_targets(metric, self.before.scores, self.rows.targets, self.file.label)
             if self.rows.y is not None:
-                truth, name = self.rows.y, self.file.name
+                truth, name = self.rows.y, self.file.label
                 check_labels(truth, self.before, name)
                 check_groups(truth, self.before, self.after, self.rows.slices, name)
         except GateFailed as error:
             return error
         return None
+
+
+def errors_of(qualities: Mapping[str, Quality]) -> list[ScoreErrors]:
+    """Return the errors of the scores, one for each runtime that has them."""
+    return [each.errors for each in qualities.values() if each.errors is not None]
 
 
 def quality_checks(
@@ -170,7 +183,7 @@ def quality_checks(
         metric: what is held against the bar.
     """
     for runtime, quality in qualities.items():
-        name = files[FORMAT_OF_RUNTIME[runtime]].name
+        name = files[FORMAT_OF_RUNTIME[runtime]].label
         yield partial(_check_quality, quality, name, runtime, metric)
 
 
@@ -201,7 +214,7 @@ def fidelity_checks(
         if file.float_data is None:
             continue
         if quality.evidence is not None:
-            yield partial(_check_fidelity, quality.evidence, file.name, runtime, bars)
+            yield partial(_check_fidelity, quality.evidence, file.label, runtime, bars)
         elif quality.metric is not None:
             yield partial(_check_likeness, quality.metric, file, runtime, bars)
 
@@ -211,7 +224,7 @@ def _check_likeness(
 ) -> str:
     if metric.sqnr_db < bars.min_sqnr_db:
         raise GateFailed(
-            f"gate {FIDELITY_GATE!r}: answers of {file.name} by {file.recipe} differ by "
+            f"gate {FIDELITY_GATE!r}: answers of {file.label} by {file.recipe} differ by "
             f"{metric.sqnr_db:.1f} dB (SQNR) from its float model's, {bars.min_sqnr_db:g} asked",
             next_step="use another recipe, or better calibration rows",
         )
@@ -232,7 +245,7 @@ def tell(
     """Say what was measured of each artifact."""
     for runtime, quality in qualities.items():
         name, evidence, metric = (
-            files[FORMAT_OF_RUNTIME[runtime]].name,
+            files[FORMAT_OF_RUNTIME[runtime]].label,
             quality.evidence,
             quality.metric,
         )

@@ -20,6 +20,7 @@ from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.gates import Verdict
 from edgeops.packaging.recipes import Recipe
+from edgeops.packaging.score_errors import ScoreErrors
 
 BUILD_RECORD = "build.json"
 """Its name in a package, and (without the suffix) the key of its digest in the lineage."""
@@ -28,6 +29,7 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 MAX_ARTIFACTS = 16
 MAX_VERDICTS = 256
 MAX_TOOLS = 64
+MAX_ERRORS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +95,18 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRecord:
-    """How a package was made: its artifacts, one for each format, and the verdicts of its gates."""
+    """How a package was made.
+
+    Attributes:
+        artifacts: one for each format.
+        verdicts: of its gates.
+        errors: of the scores of converted artifacts, one for each runtime; records from before
+            there were any have none.
+    """
 
     artifacts: tuple[ArtifactRecord, ...]
     verdicts: tuple[Verdict, ...]
+    errors: tuple[ScoreErrors, ...] = ()
 
     def of(self, artifact: Digest) -> ArtifactRecord | None:
         """Return the record of an artifact."""
@@ -109,6 +119,7 @@ class BuildRecord:
                 "schema_version": SCHEMA_VERSION,
                 "artifacts": [each.to_document() for each in self.artifacts],
                 "verdicts": [each.to_document() for each in self.verdicts],
+                "errors": [each.to_document() for each in self.errors],
             }
         )
 
@@ -127,6 +138,11 @@ class BuildRecord:
                     "artifacts", ArtifactRecord.from_fields, max_items=MAX_ARTIFACTS
                 ),
                 verdicts=fields.list_of("verdicts", Verdict.from_fields, max_items=MAX_VERDICTS),
+                errors=(
+                    fields.list_of("errors", ScoreErrors.from_fields, max_items=MAX_ERRORS)
+                    if fields.has("errors")
+                    else ()
+                ),
             )
         except (ProtocolError, InvalidInput) as error:
             raise InvalidPackage(f"the build record is damaged: {error}") from error

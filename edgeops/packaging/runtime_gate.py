@@ -67,7 +67,7 @@ def check_runtimes(
     if why is not None:
         at = f"; the first operator that differs is {culprit}" if culprit else ""
         raise GateFailed(
-            f"gate {RUNTIME_GATE!r}: {file.name} by {file.recipe}: {why}{at}",
+            f"gate {RUNTIME_GATE!r}: {file.label} by {file.recipe}: {why}{at}",
             next_step="give the float model and a recipe: what a runtime misreads is then left in "
             "floats; or leave out that runtime's profiles",
         )

@@ -8,7 +8,11 @@ from typing import ClassVar, TypeAlias
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A cell of a table; ``tone`` is ``good``, ``bad``, ``quiet`` or empty, ``is_code`` a name."""
+    """A cell of a table.
+
+    ``tone`` is ``good``, ``bad``, ``quiet``, ``long`` (breaks anywhere) or empty, ``is_code`` a
+    name.
+    """
 
     text: str
     tone: str = ""
@@ -62,10 +66,14 @@ class Paragraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """A few numbers that say most: ``(number, what it counts, remark)``."""
+    """A few numbers that say most: ``(number, what it counts, remark)``.
+
+    ``is_dense``: numbers have units, so they are set smaller.
+    """
 
     kind: ClassVar[str] = "figures"
     items: tuple[tuple[str, str, str], ...]
+    is_dense: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from edgeops.domain.errors import InvalidInput
 from edgeops.reports.facts import ReportFacts
+from edgeops.reports.package_facts import PackageFacts
 
 SCHEMA_VERSION = 1
 
 
-def to_document(facts: ReportFacts) -> dict[str, Any]:
-    """Return the JSON form of facts."""
+def to_document(facts: ReportFacts | PackageFacts) -> dict[str, Any]:
+    """Return the JSON form of facts: the names of its fields are those of the classes."""
     return {"schema_version": SCHEMA_VERSION, **asdict(facts)}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.evidence import Evidence, MetricEvidence
 from edgeops.domain.rollout import FAILURES
 
 
@@ -21,6 +21,7 @@ class VariantFacts:
         size_bytes: of the artifact.
         golden_accuracy: on the golden rows, in 0..1; None if they have no labels.
         evidence: what was measured on evaluation rows, None if nothing was.
+        metric: another measure than accuracy, None if none was asked for.
     """
 
     runtime: str
@@ -28,6 +29,7 @@ class VariantFacts:
     size_bytes: int
     golden_accuracy: float | None
     evidence: Evidence | None
+    metric: MetricEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from edgeops.reports.chapters.accuracy import accuracy
 from edgeops.reports.chapters.desk import Desk, laid_out
 from edgeops.reports.chapters.drift import drift
@@ -18,7 +16,7 @@ from edgeops.reports.chapters.traffic import traffic
 from edgeops.reports.document import Section
 from edgeops.reports.facts import ReportFacts
 from edgeops.reports.moments import duration, utc
-from edgeops.reports.wording import visible
+from edgeops.reports.template import shown
 
 CHAPTERS: tuple[Callable[[Desk], Section], ...] = (
     summary,
@@ -35,23 +33,13 @@ CHAPTERS: tuple[Callable[[Desk], Section], ...] = (
 def write(facts: ReportFacts) -> str:
     """Return the document."""
     desk = laid_out(facts)
-    template = Environment(
-        loader=PackageLoader("edgeops.reports"),
-        autoescape=True,
-        finalize=_shown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("report.html.j2")
-    moments = desk.moments
-    return template.render(
-        facts=facts,
+    first_s, written_s = desk.moments.first_s, facts.generated_s
+    return shown(
+        title=facts.title,
+        above=f"Report on the model {facts.model}",
+        below=(
+            f"First event {utc(first_s)}. Written {utc(written_s)}, "
+            f"{duration(written_s - first_s)} later, by edgeops {facts.hub}."
+        ),
         sections=[chapter(desk) for chapter in CHAPTERS],
-        began=utc(moments.first_s),
-        written=utc(facts.generated_s),
-        span=duration(facts.generated_s - moments.first_s),
     )
-
-
-def _shown(value: object) -> object:
-    return visible(value) if type(value) is str else value

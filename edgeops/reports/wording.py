@@ -17,6 +17,13 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}{_THIN}%".replace("-", MINUS)
 
 
+def fine_percent(share: float) -> str:
+    """Return a share of any size as per cent, with two digits that tell something: ``0.021 %``."""
+    if share <= 0.0:
+        return percent(0.0, 0)
+    return percent(share, next((n for n in range(6) if 100 * share >= 10 ** (1 - n)), 6))
+
+
 def points(share: float) -> str:
     """Return a difference of shares in percentage points, with its sign: ``+1.2``."""
     said = f"{100 * share:+.1f}"
@@ -25,12 +32,17 @@ def points(share: float) -> str:
 
 def size(n_bytes: float) -> str:
     """Return bytes in the unit that fits: ``4.3 KiB``."""
-    value, unit = float(n_bytes), _UNITS[0]
-    for unit in _UNITS:
-        if abs(value) < 1024 or unit == _UNITS[-1]:
-            break
-        value /= 1024
+    unit_bytes, unit = unit_of(n_bytes)
+    value = n_bytes / unit_bytes
     return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def unit_of(n_bytes: float) -> tuple[int, str]:
+    """Return the unit that fits so many bytes: its bytes and its name."""
+    power = 0
+    while abs(n_bytes) >= 1024 ** (power + 1) and power < len(_UNITS) - 1:
+        power += 1
+    return 1024**power, _UNITS[power]
 
 
 def counted(n: int, one: str, many: str = "") -> str:
@@ -70,8 +82,7 @@ def drawn(text: str, limit: int = 24) -> str:
 
     Both ends of a longer one are kept: names often differ in the last letters only.
     """
-    seen = visible(text)
-    if len(seen) <= limit:
-        return seen
+    if len(text) <= limit:
+        return visible(text)
     tail = (limit - 1) // 2
-    return f"{seen[: limit - 1 - tail]}…{seen[-tail:]}"
+    return visible(f"{text[: limit - 1 - tail]}…{text[-tail:]}")

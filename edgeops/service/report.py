@@ -174,6 +174,7 @@ def _version(version: Version, manifest: Manifest, aliases: Iterable[Alias]) -> 
                 size_bytes=each.artifact.ref.size_bytes,
                 golden_accuracy=each.golden_accuracy,
                 evidence=each.evidence,
+                metric=each.metric,
             )
             for each in manifest.variants
         ),

@@ -525,6 +525,20 @@ def test_a_report_is_a_file_that_names_what_happened_and_never_a_folder(
     assert not never.exists()
 
 
+def test_a_package_on_the_hub_has_a_report_too_by_number_and_by_alias(there: Home) -> None:
+    assert there.run("alias", "set", "kws", "shown", "1").code == 0
+    for reference in ("kws:1", "kws@shown"):
+        done = there.run("report", reference)
+        assert (done.code, done.out) == (0, "kws-1-report.html\n"), done.err
+        page = (there.path.parent / "kws-1-report.html").read_text()
+        assert "signature trusted" in page and "carries no build record" in page
+    facts = json.loads(there.run("report", "kws:1", "-o", "json").out)
+    assert (facts["model"], facts["number"], facts["has_record"]) == ("kws", 1, False)
+    life = json.loads(there.run("report", "kws", "-o", "json").out)
+    assert [each["digest"] for each in life["versions"]] == [facts["digest"]]
+    assert "versions: 1" in there.fails("report", "kws:9").lines[-1]
+
+
 def test_a_package_of_foreign_keys_is_exit_code_6(there: Home, tmp_path: Path) -> None:
     foreign = Home(tmp_path / "foreign").keys()
     write_tiny(foreign, tmp_path / "packages", 7)

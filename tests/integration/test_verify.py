@@ -99,7 +99,7 @@ def test_the_record_holds_recipe_ranges_anatomy_and_verdicts(home: Path) -> None
     assert made.anatomy is not None and made.anatomy.quantized == "int8"
     assert made.float_model == digest_of(package.provenance["float.tflite"])
     held = {each.gate for each in record.verdicts if each.holds}
-    assert held == {"golden", "quality", "fidelity", "effect", "runtime"}
+    assert held == {"golden", "quality", "fidelity", "effect", "runtime", "fit"}
     assert BuildRecord.from_bytes(record.to_bytes()) == record
 
 
