@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from device_agent.processing.prepare import prepare_rows
-from edgeops.packaging.preprocessing import read_preprocessing
+from edgeops.packaging.rows.preprocessing import read_preprocessing
 
 preprocessing, rows, prepared = map(Path, sys.argv[1:])
 with np.load(rows) as raw:

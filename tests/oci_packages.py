@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeops.packaging.layout import write_layout
+from edgeops.packaging.oci.layout import write_layout
 from edgeops.packaging.package import Package
 from tests.hub_harness import Keys, make_keys, tiny_package
 

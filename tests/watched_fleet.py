@@ -14,8 +14,8 @@ from device_agent.protocol.manifest import Manifest
 from device_agent.protocol.reference import ReferenceProfile
 from edgeops.domain.drift import Alarm, AlarmKind
 from edgeops.packaging.package import chunked
-from edgeops.packaging.predictions import Predictions
-from edgeops.packaging.reference import make_plan, make_reference
+from edgeops.packaging.rows.predictions import Predictions
+from edgeops.packaging.rows.reference import make_plan, make_reference
 from edgeops.service import drift, packages
 from tests.hub_harness import MODEL, FakeDevice, HubHarness, TinyPackage, tiny_package
 

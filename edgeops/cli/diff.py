@@ -25,8 +25,8 @@ def diff(settings: Settings, before: str, after: str, output: str) -> None:
     A folder is an OCI layout with one package. NAME:VERSION is taken from the hub if one is known,
     else from HOME/packages. Who signed them is for `edgeops verify` to say.
     """
-    from edgeops.packaging.compare import compare
-    from edgeops.packaging.rebuild import record_of
+    from edgeops.packaging.record.compare import compare
+    from edgeops.packaging.record.rebuild import record_of
     from edgeops.packaging.verify import check_blobs
 
     one, other = read_package(settings, before, None), read_package(settings, after, None)

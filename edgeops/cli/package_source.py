@@ -24,7 +24,7 @@ def read_package(settings: Settings, package: str, ref: str | None) -> Package:
         NotFound: no such package.
         InvalidPackage, NotTrusted: it is damaged, or a part is missing.
     """
-    from edgeops.packaging.layout import read_layout
+    from edgeops.packaging.oci.layout import read_layout
     from edgeops.service.verification import fetch_package
 
     if Path(package).is_dir():

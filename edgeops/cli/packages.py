@@ -131,10 +131,10 @@ def package(
     .onnx; several files (.tflite, .onnx) become variants of one version. The same inputs give
     the same digest everywhere.
     """
-    from edgeops.packaging.preprocessing import read_preprocessing
-    from edgeops.packaging.quality import FidelityBars
+    from edgeops.packaging.gates.quality import FidelityBars
     from edgeops.packaging.request import PackageRequest
-    from edgeops.packaging.thresholds import parse_thresholds
+    from edgeops.packaging.rows.preprocessing import read_preprocessing
+    from edgeops.packaging.rows.thresholds import parse_thresholds
     from edgeops.service.local import make_package
 
     steps = given["preprocessing"]
@@ -183,7 +183,7 @@ def package(
 @errors_shown
 def publish(settings: Settings, layout: Path, ref: str | None) -> None:
     """Publish a package from an OCI layout folder to the hub."""
-    from edgeops.packaging.layout import read_layout
+    from edgeops.packaging.oci.layout import read_layout
 
     built = read_layout(layout, ref)
     _upload(settings, built)

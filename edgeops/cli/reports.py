@@ -75,7 +75,7 @@ class _Known:
 
 def _is_package(subject: str) -> bool:
     """Tell a package from a model, which may have a folder of its name beside it."""
-    from edgeops.packaging.layout import MARKER_FILE
+    from edgeops.packaging.oci.layout import MARKER_FILE
 
     path = Path(subject)
     return (

@@ -28,27 +28,22 @@ from device_agent.protocol.manifest import (
 )
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.profile import Profile
-from edgeops.packaging.arena import Arena
-from edgeops.packaging.checks import (
+from edgeops.packaging.engines import Engine, engine_for
+from edgeops.packaging.evaluate import Evaluation, evaluate
+from edgeops.packaging.files.model_file import ModelFile, on_trial
+from edgeops.packaging.gates.arena import Arena
+from edgeops.packaging.gates.checks import (
     check_measured,
     effect_checks,
     golden_checks,
     memory_checks,
     runtime_checks,
 )
-from edgeops.packaging.effect import EFFECT_GATE
-from edgeops.packaging.engines import Engine, engine_for
-from edgeops.packaging.evaluate import Evaluation, evaluate
-from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
-from edgeops.packaging.fit import arena_checks, arena_lineage
-from edgeops.packaging.gates import FIT_GATE, RUNTIME_GATE, Gates
-from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
-from edgeops.packaging.metrics import read_metric
-from edgeops.packaging.model_file import ModelFile, on_trial
-from edgeops.packaging.package import Package, Signer, chunked
-from edgeops.packaging.profiles import find_profiles, load_profiles
-from edgeops.packaging.provenance import examine_files, provenance_of
-from edgeops.packaging.quality import (
+from edgeops.packaging.gates.effect import EFFECT_GATE
+from edgeops.packaging.gates.evidence import FIDELITY_GATE, QUALITY_GATE, check_rows
+from edgeops.packaging.gates.fit import arena_checks, arena_lineage
+from edgeops.packaging.gates.metrics import read_metric
+from edgeops.packaging.gates.quality import (
     Quality,
     errors_of,
     evaluate_quality,
@@ -56,8 +51,13 @@ from edgeops.packaging.quality import (
     quality_checks,
     tell,
 )
-from edgeops.packaging.record import BUILD_KEY, BUILD_RECORD
+from edgeops.packaging.gates.verdicts import FIT_GATE, RUNTIME_GATE, Gates
+from edgeops.packaging.package import Package, Signer, chunked
+from edgeops.packaging.profiles import find_profiles, load_profiles
+from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD
+from edgeops.packaging.record.provenance import examine_files, provenance_of
 from edgeops.packaging.request import PackageRequest, check_request
+from edgeops.packaging.rows.golden_rows import LabelledRows, read_golden_rows
 from edgeops.packaging.sources import read_models
 from edgeops.packaging.variants import PlannedVariant, plan_variants
 

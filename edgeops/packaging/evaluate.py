@@ -28,8 +28,8 @@ from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
 from edgeops.packaging.engines import Engine
-from edgeops.packaging.golden_rows import LabelledRows, kept_numbers
-from edgeops.packaging.predictions import Predictions, read_predictions
+from edgeops.packaging.rows.golden_rows import LabelledRows, kept_numbers
+from edgeops.packaging.rows.predictions import Predictions, read_predictions
 
 PROBE_TIMEOUT_S = 120.0
 BATCH_BYTES = 8 * 1024 * 1024

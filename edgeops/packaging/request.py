@@ -19,13 +19,13 @@ from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.thresholds import read_thresholds
 from edgeops.domain.errors import InvalidInput
 from edgeops.domain.registry import parse_model
-from edgeops.packaging.evidence import MAX_DROP
-from edgeops.packaging.gates import GATES
-from edgeops.packaging.metrics import ACCURACY, read_metric
-from edgeops.packaging.quality import FidelityBars
+from edgeops.packaging.gates.evidence import MAX_DROP
+from edgeops.packaging.gates.metrics import ACCURACY, read_metric
+from edgeops.packaging.gates.quality import FidelityBars
+from edgeops.packaging.gates.verdicts import GATES
 from edgeops.packaging.recipes import Recipe
-from edgeops.packaging.record import BUILD_KEY
-from edgeops.packaging.trials import SIZE
+from edgeops.packaging.recipes.trials import SIZE
+from edgeops.packaging.record.build_record import BUILD_KEY
 
 MIN_ACCURACY = 0.8
 RESERVED_LINEAGE = (
@@ -59,7 +59,7 @@ class PackageRequest:
         objective: what ``auto`` searches for: ``size``, ``latency`` or ``accuracy``.
         trust_code: take models that hold code (Lambda layers, custom objects, distrusted types).
         cache: folder of conversions, needed with recipes and for Keras models.
-        metric: what the quality gate looks at, see ``packaging.metrics``.
+        metric: what the quality gate looks at, see ``packaging.gates.metrics``.
         max_drop: of it what may be lost against the float model: the upper end of the
             interval of the drop must be below it.
         fidelity: how near the answers must be to the float model's.

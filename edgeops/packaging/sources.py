@@ -24,12 +24,12 @@ from edgeops.packaging.convert import Converted, convert
 from edgeops.packaging.convert.as_is import check_as_is
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine, engine_for
-from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.model_file import ModelFile
-from edgeops.packaging.onnx_header import check_versions
+from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.files.onnx_header import check_versions
 from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
+from edgeops.packaging.recipes.trials import Search, pareto_front
 from edgeops.packaging.request import PackageRequest
-from edgeops.packaging.trials import Search, pareto_front
+from edgeops.packaging.rows.golden_rows import LabelledRows
 
 FLOAT = "float32"
 AUTO = "auto"

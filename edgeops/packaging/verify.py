@@ -9,7 +9,7 @@ from device_agent.protocol.envelope import Verify
 from device_agent.protocol.ids import Digest, digest_of, parse_digest
 from edgeops.domain.errors import NotTrusted
 from edgeops.packaging.package import Package
-from edgeops.packaging.record import BUILD_KEY, BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD, BuildRecord
 
 NO_DIGEST = "sha256:" + "0" * 64
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeops.packaging.build import build_package
-from edgeops.packaging.layout import write_layout
+from edgeops.packaging.oci.layout import write_layout
 from edgeops.packaging.package import Package
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import KeyFolder
@@ -18,7 +18,7 @@ def make_package(
     """Evaluate, gate, sign and write a package into an OCI layout folder.
 
     Raises:
-        EdgeopsError: see ``packaging.build`` and ``packaging.layout``; nothing half-written.
+        EdgeopsError: see ``packaging.build`` and ``packaging.oci.layout``; nothing half-written.
     """
     package = build_package(request, KeyFolder(keys).targets(), progress)
     write_layout(package, folder)

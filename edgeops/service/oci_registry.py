@@ -19,11 +19,11 @@ from edgeops.integrations.oci_registry.credentials import Credentials
 from edgeops.integrations.oci_registry.errors import RegistryRefused
 from edgeops.integrations.oci_registry.limits import RegistryLimits
 from edgeops.integrations.oci_registry.session import Session
-from edgeops.packaging.layout import blob_path, read_layout, read_oci_manifest
-from edgeops.packaging.oci import Descriptor
-from edgeops.packaging.oci_manifest import OciManifest, check_file
+from edgeops.packaging.oci.layout import blob_path, read_layout, read_oci_manifest
+from edgeops.packaging.oci.manifest import OciManifest, check_file
+from edgeops.packaging.oci.staging import Staging, staged
+from edgeops.packaging.oci.words import Descriptor
 from edgeops.packaging.package import Package
-from edgeops.packaging.staging import Staging, staged
 from edgeops.packaging.verify import verify_package
 from edgeops.trust.keys import KeyFolder, verify_signature
 
@@ -96,7 +96,7 @@ def push(
     Raises:
         NotTrusted: the package was altered, or no key of the root signed it.
         Conflict: the version's number is the tag of something else there.
-        EdgeopsError: see ``packaging.layout`` and ``integrations.oci_registry``.
+        EdgeopsError: see ``packaging.oci.layout`` and ``integrations.oci_registry``.
     """
     package = read_layout(folder, reference)
     manifest = read_oci_manifest(folder, reference)
@@ -135,7 +135,7 @@ def pull(address: Address, folder: Path, keys: Path, access: Access, say: Say) -
     Raises:
         NotTrusted: bytes are not what was asked for, or not what a key of the root signed.
         Conflict: the folder has another package of that name.
-        EdgeopsError: see ``packaging.staging`` and ``integrations.oci_registry``.
+        EdgeopsError: see ``packaging.oci.staging`` and ``integrations.oci_registry``.
     """
     moved: list[Descriptor] = []
     with _session(address, "pull", access, say) as session:

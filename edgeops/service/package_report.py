@@ -8,15 +8,15 @@ from pathlib import Path
 from device_agent.protocol.ids import Digest
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Manifest, Variant
 from edgeops.domain.errors import NotFound, NotTrusted
-from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.job import Report
-from edgeops.packaging.gates import FIT_GATE, GATES, RUNTIME_GATE, Verdict
-from edgeops.packaging.model_file import AS_IS
+from edgeops.packaging.files.model_file import AS_IS
+from edgeops.packaging.gates.score_errors import HIGHEST, LOWEST, ScoreErrors
+from edgeops.packaging.gates.verdicts import FIT_GATE, GATES, RUNTIME_GATE, Verdict
 from edgeops.packaging.package import Package
-from edgeops.packaging.rebuild import record_of
-from edgeops.packaging.record import ArtifactRecord, BuildRecord
-from edgeops.packaging.score_errors import HIGHEST, LOWEST, ScoreErrors
-from edgeops.packaging.trials import Trial, pareto_front
+from edgeops.packaging.recipes.trials import Trial, pareto_front
+from edgeops.packaging.record.anatomy import Anatomy
+from edgeops.packaging.record.build_record import ArtifactRecord, BuildRecord
+from edgeops.packaging.record.rebuild import record_of
 from edgeops.packaging.verify import check_blobs, verify_package
 from edgeops.reports.facts import VariantFacts
 from edgeops.reports.package_facts import (

@@ -13,9 +13,9 @@ from device_agent.protocol.ids import Digest, digest_of, parse_digest
 from device_agent.protocol.manifest import Manifest
 from edgeops.domain.errors import InvalidPackage, NotFound, NotTrusted
 from edgeops.packaging.package import Package
-from edgeops.packaging.provenance import float_name
-from edgeops.packaging.rebuild import Finding, verify_answers, verify_rebuilds
-from edgeops.packaging.record import BUILD_KEY, BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.provenance import float_name
+from edgeops.packaging.record.rebuild import Finding, verify_answers, verify_rebuilds
 from edgeops.packaging.verify import verify_package
 from edgeops.trust.keys import KeyFolder, verify_signature
 

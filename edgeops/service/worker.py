@@ -33,13 +33,13 @@ from edgeops.domain.retraining import Contest
 from edgeops.packaging.build import build_package
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.evaluate import predict
-from edgeops.packaging.evidence import MAX_DROP
-from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows, spread
-from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
+from edgeops.packaging.files.model_file import AS_IS, ModelFile, on_trial
+from edgeops.packaging.gates.evidence import MAX_DROP
 from edgeops.packaging.package import Package
 from edgeops.packaging.recipes import Recipe
-from edgeops.packaging.record import BuildRecord
+from edgeops.packaging.record.build_record import BuildRecord
 from edgeops.packaging.request import MIN_ACCURACY, PackageRequest
+from edgeops.packaging.rows.golden_rows import LabelledRows, read_golden_rows, spread
 from edgeops.retraining.contest import DRIFTED, EVALUATION, contest, why_not
 from edgeops.retraining.contract import TrainingTask
 from edgeops.retraining.rows import read_rows, without, write_rows

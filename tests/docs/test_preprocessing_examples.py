@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from device_agent.protocol.preprocessing import Preprocessing
-from edgeops.packaging.preprocessing import read_preprocessing
+from edgeops.packaging.rows.preprocessing import read_preprocessing
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "packages.md").read_text("utf-8")

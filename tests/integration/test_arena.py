@@ -10,8 +10,8 @@ import pytest
 
 from device_agent.runtimes.child import AGENT_FOLDER, LOAD_AGENT
 from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidModel
-from edgeops.packaging.arena import Arena, measure_arena
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.gates.arena import Arena, measure_arena
 from tests.environments import needs_tflm, tflm
 from tests.micro_models import (
     HIDDEN_BYTES,

@@ -23,7 +23,7 @@ from device_agent.protocol.enrolment import Enrolment
 from edgeops.cli.main import main
 from edgeops.client import Client, HubUnreachable
 from edgeops.hub.broker import find_mosquitto
-from edgeops.packaging.layout import write_layout
+from edgeops.packaging.oci.layout import write_layout
 from edgeops.packaging.package import Package
 from edgeops.trust.keys import KeyFolder
 from tests.hub_harness import make_keys, tiny_package

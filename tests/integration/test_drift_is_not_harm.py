@@ -16,8 +16,8 @@ from edgeops.domain.retraining import RetrainPolicy
 from edgeops.drift.baseline import Baseline, baseline_of, counts_of
 from edgeops.drift.harm import HarmWatcher
 from edgeops.drift.watch import DriftWatcher
-from edgeops.packaging.predictions import Predictions
-from edgeops.packaging.reference import make_plan, make_reference
+from edgeops.packaging.rows.predictions import Predictions
+from edgeops.packaging.rows.reference import make_plan, make_reference
 from edgeops.retraining.policy import asks
 
 WINDOW_ROWS = 150

@@ -12,8 +12,8 @@ from device_agent.protocol.items import Window
 from device_agent.protocol.sketch import confidence_bin
 from edgeops.drift.baseline import CLASSES, Baseline, baseline_of, counts_of, merged
 from edgeops.drift.watch import DriftWatcher, Verdict
-from edgeops.packaging.predictions import Predictions
-from edgeops.packaging.reference import make_plan, make_reference
+from edgeops.packaging.rows.predictions import Predictions
+from edgeops.packaging.rows.reference import make_plan, make_reference
 
 WINDOW_ROWS = 60
 MINUTE_S = 60.0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeops.domain.errors import InvalidGolden
-from edgeops.packaging.golden_rows import MAX_EVALUATED_ROWS, read_golden_rows
+from edgeops.packaging.rows.golden_rows import MAX_EVALUATED_ROWS, read_golden_rows
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 2, 1])

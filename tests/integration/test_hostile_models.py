@@ -391,7 +391,7 @@ def test_what_cannot_be_converted_down_is_refused(tmp_path: Path, data: bytes, c
 
 
 def test_the_bound_is_of_the_oldest_runtime_that_the_agent_takes() -> None:
-    from edgeops.packaging.onnx_header import OLDEST_RUNTIME
+    from edgeops.packaging.files.onnx_header import OLDEST_RUNTIME
 
     agent = Path(__file__).parents[2] / "device_agent" / "pyproject.toml"
     assert f'"onnxruntime>={OLDEST_RUNTIME},<2"' in agent.read_text()

@@ -41,7 +41,7 @@ from edgeops.integrations.oci_registry.address import parse_address
 from edgeops.integrations.oci_registry.credentials import Credentials
 from edgeops.integrations.oci_registry.errors import RegistryRefused, RegistryUnreachable
 from edgeops.integrations.oci_registry.limits import RegistryLimits
-from edgeops.packaging.layout import read_layout, references
+from edgeops.packaging.oci.layout import read_layout, references
 from edgeops.service.oci_registry import Access, pull, push
 from tests.distribution_server import Answer, DistributionServer, another
 from tests.oci_packages import UNKNOWN, Bench, add_layer, bench, files, rewrite

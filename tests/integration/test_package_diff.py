@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from edgeops.cli.main import main
 from edgeops.packaging.build import build_package
-from edgeops.packaging.compare import SECTIONS, Change, compare
-from edgeops.packaging.layout import write_layout
+from edgeops.packaging.oci.layout import write_layout
 from edgeops.packaging.package import Package
-from edgeops.packaging.rebuild import record_of
+from edgeops.packaging.record.compare import SECTIONS, Change, compare
+from edgeops.packaging.record.rebuild import record_of
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
 from tests.conversions import SPLIT

@@ -26,7 +26,7 @@ from edgeops.domain.errors import (
     NotTrusted,
     StoreFailed,
 )
-from edgeops.packaging.layout import read_layout, references, write_layout
+from edgeops.packaging.oci.layout import read_layout, references, write_layout
 from edgeops.packaging.package import Package, chunked
 from edgeops.trust.keys import SigningKey
 from tests import models
@@ -315,7 +315,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from edgeops.packaging.build import build_package
-from edgeops.packaging.layout import write_layout
+from edgeops.packaging.oci.layout import write_layout
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
 request = PackageRequest(

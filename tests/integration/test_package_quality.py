@@ -14,11 +14,11 @@ from edgeops.packaging.build import build_package
 from edgeops.packaging.convert import Converted
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.engines import Engine
-from edgeops.packaging.gates import Gates
-from edgeops.packaging.layout import read_layout, write_layout
-from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.gates.quality import Quality, evaluate_quality, quality_checks
+from edgeops.packaging.gates.verdicts import Gates
+from edgeops.packaging.oci.layout import read_layout, write_layout
 from edgeops.packaging.package import Package
-from edgeops.packaging.quality import Quality, evaluate_quality, quality_checks
 from edgeops.packaging.recipes import RECIPES
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
@@ -53,8 +53,8 @@ def build(made: PackageRequest) -> tuple[Package, list[str]]:
 def quality_of(artifact: int, float_model: int, rows: int) -> tuple[ModelFile, Quality]:
     """Pretend that one version of the digits was made from another one."""
     from edgeops.packaging.evaluate import evaluate
-    from edgeops.packaging.golden_rows import LabelledRows
-    from edgeops.packaging.model_file import on_trial
+    from edgeops.packaging.files.model_file import on_trial
+    from edgeops.packaging.rows.golden_rows import LabelledRows
 
     file = ModelFile(
         name=f"digits-v{artifact}.tflite",

@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 from edgeops.cli.main import main
 from edgeops.domain.errors import NotTrusted
 from edgeops.packaging.build import build_package
-from edgeops.packaging.layout import read_layout, write_layout
+from edgeops.packaging.oci.layout import read_layout, write_layout
 from edgeops.packaging.package import Package
-from edgeops.packaging.rebuild import record_of
-from edgeops.packaging.record import BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.build_record import BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.rebuild import record_of
 from edgeops.packaging.request import PackageRequest
 from edgeops.reports import render_package
 from edgeops.service.package_report import gather

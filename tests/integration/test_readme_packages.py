@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeops.cli.main import main
-from edgeops.packaging.layout import read_layout
+from edgeops.packaging.oci.layout import read_layout
 from edgeops.trust.keys import KeyFolder
 
 ROOT = Path(__file__).resolve().parents[2]

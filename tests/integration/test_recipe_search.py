@@ -14,10 +14,10 @@ from edgeops.packaging.build import build_package
 from edgeops.packaging.convert import Converted, convert
 from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.package import Package
-from edgeops.packaging.rebuild import record_of, verify_rebuilds
 from edgeops.packaging.recipes import RECIPES
+from edgeops.packaging.recipes.trials import Search
+from edgeops.packaging.record.rebuild import record_of, verify_rebuilds
 from edgeops.packaging.request import PackageRequest
-from edgeops.packaging.trials import Search
 from edgeops.trust.keys import SigningKey
 from tests.conversions import SPLIT
 from tests.digits_models import train_second

@@ -28,7 +28,7 @@ from edgeops.packaging.convert.tflite_anatomy import tflite_anatomy
 from edgeops.packaging.convert.tflite_engines import run_rows as run_rows_tflite
 from edgeops.packaging.convert.tflite_file import load
 from edgeops.packaging.convert.tflite_quantize import TfliteBench
-from edgeops.packaging.effect import bloated, check_effect
+from edgeops.packaging.gates.effect import bloated, check_effect
 from edgeops.packaging.package import Package
 from edgeops.packaging.recipes import RECIPES
 from edgeops.packaging.request import PackageRequest

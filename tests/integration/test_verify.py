@@ -15,11 +15,11 @@ from device_agent.protocol.ids import digest_of
 from edgeops.cli.main import main
 from edgeops.domain.errors import NotTrusted
 from edgeops.packaging.build import build_package
-from edgeops.packaging.layout import read_layout, write_layout
+from edgeops.packaging.oci.layout import read_layout, write_layout
 from edgeops.packaging.package import Package
-from edgeops.packaging.rebuild import record_of
 from edgeops.packaging.recipes import RECIPES, Recipe, Rule
-from edgeops.packaging.record import BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.build_record import BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.rebuild import record_of
 from edgeops.packaging.request import PackageRequest
 from edgeops.packaging.verify import check_blobs
 from edgeops.trust.keys import KeyFolder
@@ -112,7 +112,7 @@ def test_other_ranges_give_other_bytes_and_that_is_said(home: Path, tmp_path: Pa
     wider = {name: (low * 2, high * 2) for name, (low, high) in made.making.ranges.items()}
     other = dataclasses.replace(made, making=dataclasses.replace(made.making, ranges=wider))
     record = dataclasses.replace(record, artifacts=(other,))
-    from edgeops.packaging.rebuild import verify_rebuilds
+    from edgeops.packaging.record.rebuild import verify_rebuilds
 
     (found,) = verify_rebuilds(with_record(package, record), tmp_path / "cache")
     assert (found.state, found.what) == (

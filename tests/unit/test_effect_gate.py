@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgeops.domain.errors import GateFailed
-from edgeops.packaging.anatomy import Anatomy, Operation, live_bytes
-from edgeops.packaging.effect import Promise, bloated, check_effect
+from edgeops.packaging.gates.effect import Promise, bloated, check_effect
+from edgeops.packaging.record.anatomy import Anatomy, Operation, live_bytes
 
 PROMISE = Promise(weights={"int8": 1000}, activations={"int8": 2})
 

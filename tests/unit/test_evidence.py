@@ -10,9 +10,9 @@ from device_agent.protocol.evidence import MAX_CONFUSION_CLASSES, Evidence
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest
 from edgeops.domain.errors import GateFailed, InvalidGolden
-from edgeops.packaging.evidence import check_quality, check_rows, drop_of, measure
-from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.predictions import NO_CLASS, Predictions, read_predictions
+from edgeops.packaging.gates.evidence import check_quality, check_rows, drop_of, measure
+from edgeops.packaging.rows.golden_rows import LabelledRows
+from edgeops.packaging.rows.predictions import NO_CLASS, Predictions, read_predictions
 
 DIGEST = Digest("sha256:" + "0" * 64)
 

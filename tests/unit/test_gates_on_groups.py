@@ -11,9 +11,9 @@ import pytest
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import GateFailed, InvalidGolden
-from edgeops.packaging.evidence import check_fidelity, check_groups, check_labels, measure
-from edgeops.packaging.golden_rows import read_golden_rows
-from edgeops.packaging.predictions import Predictions
+from edgeops.packaging.gates.evidence import check_fidelity, check_groups, check_labels, measure
+from edgeops.packaging.rows.golden_rows import read_golden_rows
+from edgeops.packaging.rows.predictions import Predictions
 
 TRUTH = np.arange(4000) % 50
 NIGHT = np.where(np.arange(4000) % 40 == 0, "night", "day")

@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 from device_agent.protocol.evidence import MetricEvidence
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import GateFailed, InvalidInput
-from edgeops.packaging.metrics import (
+from edgeops.packaging.gates.metrics import (
     check_metric,
     check_targets,
     measure_metric,

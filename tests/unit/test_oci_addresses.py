@@ -15,7 +15,7 @@ from edgeops.integrations.oci_registry.address import Address, parse_address
 from edgeops.integrations.oci_registry.challenge import parse_challenges, wanted_scopes
 from edgeops.integrations.oci_registry.credentials import Credentials, given, stored
 from edgeops.integrations.oci_registry.limits import RegistryLimits
-from edgeops.packaging.oci_manifest import OciManifest
+from edgeops.packaging.oci.manifest import OciManifest
 from tests.hostile import hostile_payloads, mutations, on_the_wire
 
 DIGEST = digest_of(b"manifest")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.inspect import format_of
+from edgeops.packaging.files.inspect import format_of
 from tests.models import linear_onnx
 
 ONNX = linear_onnx(np.eye(4, dtype=np.float32))

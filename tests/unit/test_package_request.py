@@ -11,13 +11,13 @@ import pytest
 from device_agent.protocol.manifest import TensorSpec, Waiver
 from edgeops.domain.errors import InvalidInput
 from edgeops.packaging.evaluate import choose_scores
-from edgeops.packaging.golden_rows import (
+from edgeops.packaging.request import PackageRequest, check_request
+from edgeops.packaging.rows.golden_rows import (
     MAX_KEPT_BYTES,
     MAX_KEPT_ROWS,
     kept_numbers,
     spread,
 )
-from edgeops.packaging.request import PackageRequest, check_request
 
 GOOD = PackageRequest(
     models=(Path("model.onnx"),), name="kws", version=1, profiles=("x86-64-generic",)

@@ -18,8 +18,8 @@ from device_agent.protocol.manifest import Manifest, TensorSpec
 from device_agent.protocol.preprocessing import MAX_CHANNELS, Preprocessing
 from device_agent.runtimes.probe_report import ProbeSpec
 from edgeops.domain.errors import InvalidInput
-from edgeops.packaging.preprocessing import read_preprocessing
 from edgeops.packaging.request import PackageRequest, check_request
+from edgeops.packaging.rows.preprocessing import read_preprocessing
 from tests import agent_values as valid
 
 IMAGE = TensorSpec(name="x", dtype="float32", shape=(-1, 2, 3, 3))

@@ -11,10 +11,10 @@ import pytest
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
-from edgeops.packaging.evidence import measure
-from edgeops.packaging.predictions import Predictions, read_predictions
-from edgeops.packaging.record import BuildRecord
-from edgeops.packaging.score_errors import BINS, MAX_ERROR, ScoreErrors, score_errors
+from edgeops.packaging.gates.evidence import measure
+from edgeops.packaging.gates.score_errors import BINS, MAX_ERROR, ScoreErrors, score_errors
+from edgeops.packaging.record.build_record import BuildRecord
+from edgeops.packaging.rows.predictions import Predictions, read_predictions
 
 
 def scored(scores: np.ndarray) -> Predictions:

@@ -17,8 +17,8 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.plan import FeaturePlan, SketchPlan, pack_counts, unpack_counts
 from device_agent.protocol.reference import ReferenceProfile
-from edgeops.packaging.predictions import Predictions
-from edgeops.packaging.reference import ATOM_SHARE, make_plan, make_reference
+from edgeops.packaging.rows.predictions import Predictions
+from edgeops.packaging.rows.reference import ATOM_SHARE, make_plan, make_reference
 
 FEATURE = FeaturePlan(name="x0", edges=(1.0, 4.0, 9.0), atoms=(0.0,))
 PLAN = SketchPlan(source="elements", features=(FEATURE, FeaturePlan(name="x1", edges=())))

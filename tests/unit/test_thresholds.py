@@ -21,9 +21,9 @@ from device_agent.protocol.thresholds import MAX_THRESHOLDS, read_thresholds
 from device_agent.runtimes.probe_report import ProbeSpec
 from edgeops.domain.errors import InvalidInput
 from edgeops.drift.baseline import CLASSES, baseline_of, counts_of
-from edgeops.packaging.predictions import NO_CLASS, read_predictions
-from edgeops.packaging.reference import make_plan, make_reference
-from edgeops.packaging.thresholds import parse_thresholds
+from edgeops.packaging.rows.predictions import NO_CLASS, read_predictions
+from edgeops.packaging.rows.reference import make_plan, make_reference
+from edgeops.packaging.rows.thresholds import parse_thresholds
 from tests import agent_values as valid
 
 SURE = np.array([[0.05, 0.9, 0.05]], np.float32)

@@ -9,7 +9,7 @@ import pytest
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import InvalidInput
 from edgeops.packaging.recipes import RECIPES
-from edgeops.packaging.trials import Search, Trial, pareto_front, ranked
+from edgeops.packaging.recipes.trials import Search, Trial, pareto_front, ranked
 
 SMALL = Trial(
     recipe=RECIPES["tflite-int8"], size_bytes=100, sqnr_db=20.0, agreement=0.99, latency_ms=1.0

@@ -30,8 +30,8 @@ from device_agent.protocol.ids import Digest, digest_of
 from edgeops.domain.errors import NotFound, NotTrusted
 from edgeops.integrations.oci_registry.errors import RegistryRefused
 from edgeops.integrations.oci_registry.session import Ask, Session
-from edgeops.packaging.oci import OCI_MANIFEST, Descriptor
-from edgeops.packaging.oci_manifest import OciManifest, pieces
+from edgeops.packaging.oci.manifest import OciManifest, pieces
+from edgeops.packaging.oci.words import OCI_MANIFEST, Descriptor
 
 MAX_TAGS = 4096
 """On one page of a list."""

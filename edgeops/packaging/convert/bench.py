@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeops.packaging.convert.ranges import Observed, Ranges
 from edgeops.packaging.convert.repair import Settled
-from edgeops.packaging.effect import Promise
+from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import Recipe
 
 Rows = list[NDArray[Any]]

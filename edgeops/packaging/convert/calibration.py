@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from device_agent.protocol.ids import Digest, digest_of
 from edgeops.domain.errors import InvalidInput
-from edgeops.packaging.golden_rows import spread
+from edgeops.packaging.rows.golden_rows import spread
 
 MAX_ROWS = 1024
 """Rows that are run; of more an evenly spaced part. Ranges hardly move beyond a few hundred."""

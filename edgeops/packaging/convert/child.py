@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from device_agent.runtimes.refusals import one_line
 from device_agent.runtimes.sandbox import enter_sandbox
 from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel, StoreFailed
-from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.bench import Bench
 from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.job import (
@@ -34,6 +33,7 @@ from edgeops.packaging.convert.job import (
     failure_bytes,
 )
 from edgeops.packaging.convert.source import SourceKind, read_source
+from edgeops.packaging.record.anatomy import Anatomy
 
 _BYTES_PER_MIB = 1024 * 1024
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

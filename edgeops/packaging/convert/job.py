@@ -18,10 +18,10 @@ from device_agent.protocol.ids import Digest
 from edgeops.domain.errors import EdgeopsError, InvalidInput, InvalidModel, StoreFailed
 from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
 from edgeops.packaging.convert.source import SourceKind
-from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import MAX_RULES, Recipe
-from edgeops.packaging.trials import Search, Trial
+from edgeops.packaging.recipes.trials import Search, Trial
 
 MAX_JOB_BYTES = 32 * 1024
 """Below the 64 KiB that a pipe holds, so that writing a job never waits for the child."""

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
-from edgeops.packaging.anatomy import Anatomy, Operation, live_bytes
 from edgeops.packaging.convert.onnx_file import parse
+from edgeops.packaging.record.anatomy import Anatomy, Operation, live_bytes
 
 _4_BIT = (TensorProto.INT4, TensorProto.UINT4)
 

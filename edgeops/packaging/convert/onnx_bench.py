@@ -28,7 +28,7 @@ from edgeops.packaging.convert.onnx_quantize import (
 from edgeops.packaging.convert.onnx_run import fit_rows, open_session, run_rows, run_session
 from edgeops.packaging.convert.ranges import Observed, Ranges
 from edgeops.packaging.convert.repair import Settled
-from edgeops.packaging.effect import Promise
+from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.ready import RECIPES
 from edgeops.packaging.recipes.schema import ALL_OPERATORS, Recipe
 

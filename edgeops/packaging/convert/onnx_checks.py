@@ -13,7 +13,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.onnx_header import NEWEST_OPSETS
+from edgeops.packaging.files.onnx_header import NEWEST_OPSETS
 
 EXTENSIONS = ("com.microsoft", "com.microsoft.nchwc")
 """Domains of the operators that onnxruntime has beyond ONNX's own."""

@@ -20,7 +20,7 @@ from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.fidelity import relative_error
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.onnx_file import OPSET, canonical, number_anew
-from edgeops.packaging.onnx_header import NEWEST_OPSETS, OLDEST_RUNTIME
+from edgeops.packaging.files.onnx_header import NEWEST_OPSETS, OLDEST_RUNTIME
 
 MAX_ERROR = 1e-4
 """Largest relative error between a model and itself in an older opset: the same sums."""

@@ -59,7 +59,7 @@ from edgeops.packaging.convert.ranges import (
     ranges_of,
 )
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
-from edgeops.packaging.effect import Promise
+from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import (
     CHANNEL,
     FLOAT32,

@@ -21,7 +21,6 @@ from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.ranges import Ranges, ranges_of
-from edgeops.packaging.golden_rows import spread
 from edgeops.packaging.recipes.ready import RECIPES
 from edgeops.packaging.recipes.schema import (
     ALL_OPERATORS,
@@ -34,7 +33,8 @@ from edgeops.packaging.recipes.schema import (
     Rule,
     exactly,
 )
-from edgeops.packaging.trials import Search, Trial, ranked
+from edgeops.packaging.recipes.trials import Search, Trial, ranked
+from edgeops.packaging.rows.golden_rows import spread
 
 JUDGED_EVERY = 3
 """One row of so many judges; the others give ranges."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from device_agent.protocol.ids import Digest, parse_digest
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.onnx_header import read_onnx_header
+from edgeops.packaging.files.onnx_header import read_onnx_header
 
 MAX_SIDE_FILES = 1000
 _READ_BYTES = 1024 * 1024

@@ -17,7 +17,7 @@ from edgeops.domain.errors import InvalidModel
 from edgeops.packaging.convert import archive, side_files
 from edgeops.packaging.convert.keras_archive import check_keras_archive
 from edgeops.packaging.convert.skops_archive import SCHEMA, check_skops_archive
-from edgeops.packaging.inspect import format_of, read_model_file
+from edgeops.packaging.files.inspect import format_of, read_model_file
 
 MAX_FILES = 1000
 """Files of a SavedModel."""

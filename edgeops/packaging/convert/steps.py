@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from device_agent.protocol.ids import digest_of
 from edgeops.domain.errors import InvalidInput, InvalidModel, StoreFailed
-from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert import tools
 from edgeops.packaging.convert.cache import Kept, cached
 from edgeops.packaging.convert.calibration import calibration_rows, rows_digest
@@ -30,7 +29,8 @@ from edgeops.packaging.convert.process import Limits, run_job
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
-from edgeops.packaging.trials import Search
+from edgeops.packaging.recipes.trials import Search
+from edgeops.packaging.record.anatomy import Anatomy
 
 CONVERTER_VERSION = 3
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from edgeops.packaging.anatomy import Anatomy, Operation, live_bytes
 from edgeops.packaging.convert.tflite_file import (
     WEIGHT_DTYPES,
     dtype_of,
@@ -15,6 +14,7 @@ from edgeops.packaging.convert.tflite_file import (
     operator_name,
     unpack,
 )
+from edgeops.packaging.record.anatomy import Anatomy, Operation, live_bytes
 
 _BITS = {
     name: bits

@@ -17,7 +17,7 @@ from ai_edge_litert.tools.flatbuffer_utils import read_model_from_bytearray
 
 from device_agent.runtimes.refusals import one_line
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.inspect import TFLITE_IDENTIFIER
+from edgeops.packaging.files.inspect import TFLITE_IDENTIFIER
 
 SIGNATURE = "serving_default"
 THREADS = 1

@@ -45,8 +45,8 @@ from edgeops.packaging.convert.tflite_file import (
     unpack,
 )
 from edgeops.packaging.convert.tflite_writer import write_quantized
-from edgeops.packaging.effect import Promise
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import (
     FLOAT16,
     FLOAT32,

@@ -12,7 +12,8 @@ from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
 from edgeops.domain.errors import GateFailed, InvalidGolden, InvalidInput
 from edgeops.packaging.evaluate import Evaluation, predict
-from edgeops.packaging.evidence import (
+from edgeops.packaging.files.model_file import AS_IS, ModelFile, on_trial
+from edgeops.packaging.gates.evidence import (
     FIDELITY_GATE,
     MIN_AGREEMENT,
     MIN_SQNR_DB,
@@ -24,18 +25,17 @@ from edgeops.packaging.evidence import (
     drop_of,
     measure,
 )
-from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.metrics import (
+from edgeops.packaging.gates.metrics import (
     ACCURACY,
     Metric,
     check_metric,
     check_targets,
     measure_metric,
 )
-from edgeops.packaging.model_file import AS_IS, ModelFile, on_trial
-from edgeops.packaging.predictions import Predictions
-from edgeops.packaging.reference import ROWS_WANTED, make_plan, make_reference
-from edgeops.packaging.score_errors import ScoreErrors, score_errors
+from edgeops.packaging.gates.score_errors import ScoreErrors, score_errors
+from edgeops.packaging.rows.golden_rows import LabelledRows
+from edgeops.packaging.rows.predictions import Predictions
+from edgeops.packaging.rows.reference import ROWS_WANTED, make_plan, make_reference
 from edgeops.statistics.intervals import PairedDrop
 
 

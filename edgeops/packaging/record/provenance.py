@@ -9,14 +9,14 @@ from pathlib import Path
 
 from device_agent.protocol.ids import digest_of
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.errors import ConverterMissing
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.steps import examine
-from edgeops.packaging.gates import Verdict
-from edgeops.packaging.model_file import ModelFile
-from edgeops.packaging.record import BUILD_RECORD, ArtifactRecord, BuildRecord
-from edgeops.packaging.score_errors import ScoreErrors
+from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.gates.score_errors import ScoreErrors
+from edgeops.packaging.gates.verdicts import Verdict
+from edgeops.packaging.record.anatomy import Anatomy
+from edgeops.packaging.record.build_record import BUILD_RECORD, ArtifactRecord, BuildRecord
 
 
 def examine_files(

@@ -10,14 +10,14 @@ from device_agent.processing.golden import GOLDEN_GATE
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Budget
 from edgeops.domain.errors import GateFailed
 from edgeops.domain.profile import MCU
-from edgeops.packaging.anatomy import Anatomy
-from edgeops.packaging.effect import EFFECT_GATE, Promise, check_effect
 from edgeops.packaging.evaluate import Evaluation
-from edgeops.packaging.evidence import QUALITY_GATE
-from edgeops.packaging.gates import FIT_GATE, Check
-from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.model_file import ModelFile
-from edgeops.packaging.runtime_gate import check_runtimes
+from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.gates.effect import EFFECT_GATE, Promise, check_effect
+from edgeops.packaging.gates.evidence import QUALITY_GATE
+from edgeops.packaging.gates.runtime import check_runtimes
+from edgeops.packaging.gates.verdicts import FIT_GATE, Check
+from edgeops.packaging.record.anatomy import Anatomy
+from edgeops.packaging.rows.golden_rows import LabelledRows
 from edgeops.packaging.variants import PlannedVariant
 
 

@@ -19,7 +19,7 @@ from device_agent.protocol.codec import encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest
 from edgeops.domain.errors import InvalidPackage, NotTrusted, StoreFailed
-from edgeops.packaging.layout import (
+from edgeops.packaging.oci.layout import (
     INDEX_FILE,
     MARKER,
     MARKER_FILE,
@@ -31,8 +31,8 @@ from edgeops.packaging.layout import (
     references,
     sync,
 )
-from edgeops.packaging.oci import EDGE_MANIFEST, INDEX, Descriptor
-from edgeops.packaging.oci_manifest import OciManifest, check_file
+from edgeops.packaging.oci.manifest import OciManifest, check_file
+from edgeops.packaging.oci.words import EDGE_MANIFEST, INDEX, Descriptor
 from edgeops.packaging.package import Package
 
 STAGING = f"{PARTIAL}staging-"

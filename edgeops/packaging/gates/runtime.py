@@ -25,9 +25,9 @@ from edgeops.packaging.convert.repair import MAX_FLOAT_ERROR, disagreement
 from edgeops.packaging.convert.steps import locate
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Evaluation, answers
-from edgeops.packaging.gates import RUNTIME_GATE
-from edgeops.packaging.golden_rows import LabelledRows, spread
-from edgeops.packaging.model_file import ModelFile, on_trial
+from edgeops.packaging.files.model_file import ModelFile, on_trial
+from edgeops.packaging.gates.verdicts import RUNTIME_GATE
+from edgeops.packaging.rows.golden_rows import LabelledRows, spread
 
 COMPARED_ROWS = 64
 _SEED = 0

@@ -14,7 +14,7 @@ from device_agent.processing.features import SUMMARY, bins_of, features_of
 from device_agent.protocol.plan import MAX_ELEMENTS, FeaturePlan, SketchPlan
 from device_agent.protocol.reference import ReferenceProfile
 from device_agent.protocol.sketch import CONFIDENCE_BINS, confidence_bin
-from edgeops.packaging.predictions import NO_CLASS, Predictions
+from edgeops.packaging.rows.predictions import NO_CLASS, Predictions
 
 QUANTILE_BINS = 16
 ATOM_SHARE = 0.05

@@ -13,8 +13,8 @@ from device_agent.processing.golden import GOLDEN_GATE
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.manifest import Waiver
 from edgeops.domain.errors import GateFailed
-from edgeops.packaging.effect import EFFECT_GATE
-from edgeops.packaging.evidence import FIDELITY_GATE, QUALITY_GATE
+from edgeops.packaging.gates.effect import EFFECT_GATE
+from edgeops.packaging.gates.evidence import FIDELITY_GATE, QUALITY_GATE
 
 RUNTIME_GATE = "runtime"
 FIT_GATE = "fit"

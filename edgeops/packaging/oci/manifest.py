@@ -16,7 +16,7 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, digest_of
 from edgeops.domain.errors import InvalidPackage, NotTrusted
-from edgeops.packaging.oci import OCI_MANIFEST, REF_NAME, Descriptor
+from edgeops.packaging.oci.words import OCI_MANIFEST, REF_NAME, Descriptor
 
 MAX_OCI_MANIFEST_BYTES = 1024 * 1024
 MAX_LAYERS = 256

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.protobuf import NotProtobuf, fields
+from edgeops.packaging.files.protobuf import NotProtobuf, fields
 
 TFLITE_IDENTIFIER = b"TFL3"
 """File identifier of TFLite's flatbuffers schema (schema.fbs), at offset 4."""

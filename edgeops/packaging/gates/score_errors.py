@@ -12,7 +12,7 @@ import numpy as np
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
-from edgeops.packaging.predictions import Predictions
+from edgeops.packaging.rows.predictions import Predictions
 
 BINS = 32
 LOWEST, HIGHEST = 1e-6, 1e2

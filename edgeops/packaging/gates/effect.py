@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import GateFailed
-from edgeops.packaging.anatomy import Anatomy
+from edgeops.packaging.record.anatomy import Anatomy
 
 EFFECT_GATE = "effect"
 MIN_SHARE = 0.9

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import MetricEvidence
 from edgeops.domain.errors import GateFailed, InvalidInput
-from edgeops.packaging.evidence import CONFIDENCE, QUALITY_GATE, sqnr_of
+from edgeops.packaging.gates.evidence import CONFIDENCE, QUALITY_GATE, sqnr_of
 from edgeops.statistics.intervals import bootstrap_interval
 
 MIN_ROWS = 30

@@ -16,11 +16,11 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import Digest
 from edgeops.domain.errors import InvalidInput, InvalidPackage
-from edgeops.packaging.anatomy import Anatomy
 from edgeops.packaging.convert.job import Report
-from edgeops.packaging.gates import Verdict
+from edgeops.packaging.gates.score_errors import ScoreErrors
+from edgeops.packaging.gates.verdicts import Verdict
 from edgeops.packaging.recipes import Recipe
-from edgeops.packaging.score_errors import ScoreErrors
+from edgeops.packaging.record.anatomy import Anatomy
 
 BUILD_RECORD = "build.json"
 """Its name in a package, and (without the suffix) the key of its digest in the lineage."""

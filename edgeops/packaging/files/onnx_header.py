@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.protobuf import NotProtobuf, fields, messages
+from edgeops.packaging.files.protobuf import NotProtobuf, fields, messages
 
 OLDEST_RUNTIME = "1.20"
 """The oldest onnxruntime that the agent takes (its extra in ``device_agent/pyproject.toml``)."""

@@ -36,7 +36,8 @@ from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, digest_hex, digest_of, parse_digest
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest
 from edgeops.domain.errors import Conflict, InvalidPackage, NotFound, NotTrusted, StoreFailed
-from edgeops.packaging.oci import (
+from edgeops.packaging.oci.manifest import OciManifest
+from edgeops.packaging.oci.words import (
     ARTIFACT_TYPE,
     EDGE_MANIFEST,
     EDGE_PROVENANCE,
@@ -49,7 +50,6 @@ from edgeops.packaging.oci import (
     config_of,
     layers_of,
 )
-from edgeops.packaging.oci_manifest import OciManifest
 from edgeops.packaging.package import Package
 from edgeops.packaging.verify import check_blobs
 

@@ -23,8 +23,8 @@ from device_agent.protocol.evidence import (
     SliceEvidence,
 )
 from edgeops.domain.errors import GateFailed, InvalidGolden
-from edgeops.packaging.golden_rows import LabelledRows
-from edgeops.packaging.predictions import NO_CLASS, Predictions
+from edgeops.packaging.rows.golden_rows import LabelledRows
+from edgeops.packaging.rows.predictions import NO_CLASS, Predictions
 from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
 
 QUALITY_GATE = "quality"

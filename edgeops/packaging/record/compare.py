@@ -8,10 +8,10 @@ from typing import Any
 
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Manifest, Variant
-from edgeops.packaging.anatomy import Anatomy, Operation
-from edgeops.packaging.model_file import AS_IS
+from edgeops.packaging.files.model_file import AS_IS
 from edgeops.packaging.package import Package
-from edgeops.packaging.record import BUILD_KEY, ArtifactRecord, BuildRecord
+from edgeops.packaging.record.anatomy import Anatomy, Operation
+from edgeops.packaging.record.build_record import BUILD_KEY, ArtifactRecord, BuildRecord
 
 SECTIONS = ("data", "recipe", "evidence", "graph", "serving", "tools", "gates", "lineage")
 DATA = ("source.", "calibration.", "evaluation", "golden", "data", "parent")

@@ -11,10 +11,10 @@ from functools import partial
 
 from edgeops.domain.errors import GateFailed, InvalidModel
 from edgeops.domain.profile import MCU, Profile
-from edgeops.packaging.arena import Arena, measure_arena
 from edgeops.packaging.engines import Engine
-from edgeops.packaging.gates import FIT_GATE, Check
-from edgeops.packaging.model_file import ModelFile
+from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.gates.arena import Arena, measure_arena
+from edgeops.packaging.gates.verdicts import FIT_GATE, Check
 from edgeops.packaging.variants import PlannedVariant
 
 LINEAGE = "arena."

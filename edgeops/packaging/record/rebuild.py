@@ -17,8 +17,8 @@ from edgeops.packaging.convert.steps import rebuild
 from edgeops.packaging.engines import engine_for
 from edgeops.packaging.evaluate import PROBE_TIMEOUT_S
 from edgeops.packaging.package import Package
-from edgeops.packaging.provenance import float_name
-from edgeops.packaging.record import BUILD_RECORD, ArtifactRecord, BuildRecord
+from edgeops.packaging.record.build_record import BUILD_RECORD, ArtifactRecord, BuildRecord
+from edgeops.packaging.record.provenance import float_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""Model files: what they are, told by their bytes, before any converter sees them."""

@@ -1,0 +1,1 @@
+"""Gates: what is measured of artifacts, and the thresholds on it."""

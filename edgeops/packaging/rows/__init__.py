@@ -1,0 +1,1 @@
+"""Rows: labelled inputs as people bring them, what a model answers them, what is normal."""
