@@ -117,6 +117,12 @@ from edgeops.domain.errors import InvalidInput
 @click.option(
     "--keys", type=click.Path(path_type=Path, file_okay=False), help="Key folder with targets.key."
 )
+@click.option(
+    "--no-float-model",
+    is_flag=True,
+    help="Keep the float model to yourself: then nobody can make the artifacts again from the "
+    "package.",
+)
 @click.option("--no-publish", is_flag=True, help="Only write the folder, even if a hub is known.")
 @output_option
 @click.pass_obj
@@ -157,6 +163,7 @@ def package(
         objective=given["objective"],
         trust_code=given["trust_code"],
         cache=settings.home / "cache",
+        keep_float=not given["no_float_model"],
         metric=given["metric"],
         max_drop=given["max_drop"],
         fidelity=FidelityBars(min_sqnr_db=given["min_sqnr"], min_agreement=given["min_agreement"]),

@@ -125,7 +125,9 @@ def build_package(
         )
         for each, budget in zip(planned, budgets, strict=True)
     ]
-    provenance = provenance_of(files, anatomies, gates.verdicts, errors_of(qualities))
+    provenance = provenance_of(
+        files, anatomies, gates.verdicts, errors_of(qualities), keep_float=request.keep_float
+    )
     lineage = {**_lineage(request, files, rows, evaluations), **arena_lineage(arenas)}
     lineage[BUILD_KEY] = digest_of(provenance[BUILD_RECORD])
     manifest = _manifest(request, variants, gates.waivers, lineage)

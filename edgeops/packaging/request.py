@@ -59,6 +59,7 @@ class PackageRequest:
         objective: what ``auto`` searches for: ``size``, ``latency`` or ``accuracy``.
         trust_code: take models that hold code (Lambda layers, custom objects, distrusted types).
         cache: folder of conversions, needed with recipes and for Keras models.
+        keep_float: put the float models into the package, so that others can make it again.
         metric: what the quality gate looks at, see ``packaging.gates.metrics``.
         max_drop: of it what may be lost against the float model: the upper end of the
             interval of the drop must be below it.
@@ -90,6 +91,7 @@ class PackageRequest:
     objective: str = SIZE
     trust_code: bool = False
     cache: Path | None = None
+    keep_float: bool = True
     metric: str = ACCURACY.name
     max_drop: float = MAX_DROP
     fidelity: FidelityBars = field(default_factory=FidelityBars)

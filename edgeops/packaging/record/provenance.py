@@ -51,8 +51,10 @@ def provenance_of(
     anatomies: Mapping[str, Anatomy],
     verdicts: Sequence[Verdict],
     errors: Sequence[ScoreErrors] = (),
+    *,
+    keep_float: bool = True,
 ) -> dict[str, bytes]:
-    """Return the build record and the float models, by name."""
+    """Return the build record and, unless their owner keeps them, the float models, by name."""
     record = BuildRecord(
         artifacts=tuple(_recorded(file, anatomies.get(form)) for form, file in files.items()),
         verdicts=tuple(verdicts),
@@ -61,7 +63,7 @@ def provenance_of(
     floats = {
         float_name(form): file.float_data
         for form, file in files.items()
-        if file.float_data is not None
+        if file.float_data is not None and keep_float
     }
     return {BUILD_RECORD: record.to_bytes(), **floats}
 
