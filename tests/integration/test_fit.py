@@ -76,8 +76,8 @@ def test_a_package_keeps_the_arena_that_was_measured(build: Build, said: list[st
     assert manifest.lineage["runtime.tflm"].startswith("tflite-micro 0.dev")
     arena = manifest.lineage["arena.tflm"]
     assert int(arena.partition(" bytes (head 320, tail ")[0]) > 3000
-    assert any(line.startswith(f"arena {arena} on tflite-micro") for line in said)
-    assert not any("memory" in line for line in said)
+    assert any(line.endswith(f"bytes of flash, arena {arena}") for line in said)
+    assert not any("memory grows" in line for line in said)
 
 
 def test_one_file_is_for_a_microcontroller_and_for_linux(build: Build) -> None:
@@ -98,7 +98,7 @@ def test_8_bit_inputs_are_packaged_as_they_are(build: Build, tmp_path: Path) -> 
 def test_a_limit_on_the_growth_of_a_process_says_nothing_of_an_arena(build: Build) -> None:
     budget = Budget(memory_mib=0.001)
     assert build(digits_as("int8"), budget=budget).variants[0].runtime == "tflm"
-    with pytest.raises(GateFailed, match="gate 'memory'"):
+    with pytest.raises(GateFailed, match="gate 'fit': .* MiB on litert"):
         build(digits_as("int8"), budget=budget, profiles=("raspberry-pi-zero-2w",))
 
 
@@ -132,14 +132,14 @@ def test_the_smallest_of_several_boards_decides(build: Build) -> None:
 def test_an_operator_that_tflm_lacks_misses_the_gate_before_anything_is_evaluated(
     build: Build, said: list[str]
 ) -> None:
-    with pytest.raises(GateFailed, match="gate 'fit': .*digits.tflite: TFLM has no operator ATAN2"):
-        build(with_operator(digits_as("float32"), "SOFTMAX", "ATAN2"))
+    with pytest.raises(GateFailed, match="gate 'fit': .*digits.tflite: TFLM has no operator SIGN"):
+        build(with_operator(digits_as("float32"), "SOFTMAX", "SIGN"))
     assert not any(line.startswith("evaluating") for line in said)
 
 
 def test_a_damaged_file_is_an_error_that_names_it(build: Build) -> None:
     data = digits_as("int8")
-    with pytest.raises(InvalidModel, match="digits.tflite: no whole .tflite"):
+    with pytest.raises(InvalidModel, match="digits.tflite: LiteRT cannot load the model"):
         build(data[: len(data) // 2])
 
 

@@ -161,5 +161,14 @@ def test_a_flipped_byte_is_found(home: Path, tmp_path: Path) -> None:
     assert code == 6 and "was altered or cut off" in said
 
 
+def test_an_owner_may_keep_the_float_model(home: Path, tmp_path: Path) -> None:
+    package = read_layout(home / "packages")
+    kept = {BUILD_RECORD: package.provenance[BUILD_RECORD]}
+    write_layout(dataclasses.replace(package, provenance=kept), tmp_path / "packages")
+    code, said = verify(home, str(tmp_path / "packages"), "--rebuild")
+    assert code == 0
+    assert "is not in the package" in said
+
+
 def test_a_recipe_reads_back_from_a_record_as_strictly_as_from_a_file() -> None:
     assert Recipe.from_document(MINE.to_document()) == MINE
