@@ -23,6 +23,8 @@ CONFIG = "config.json"
 MAX_ENTRIES = 10_000
 MAX_CONFIG_BYTES = 32 * 1024 * 1024
 MAX_CONFIG_DEPTH = 200
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What Keras writes. The others of zip unpack a block at once, whatever size they say."""
 MAX_RATIO = 200
 """Times that an entry may grow by unpacking. Trained weights hardly shrink at all."""
 RATIO_FREE_BYTES = 16 * 1024 * 1024
@@ -61,7 +63,7 @@ def check_keras_archive(path: Path, *, trust_code: bool) -> None:
                     next_step=_AGAIN,
                 )
             text = archive.read(CONFIG)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise InvalidModel(
             f"{path} is a damaged zip archive: {error}", next_step="copy or save it again"
         ) from error
@@ -116,6 +118,8 @@ def _check_names(entries: list[zipfile.ZipInfo], path: Path) -> None:
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], path: Path) -> None:
+    if any(entry.compress_type not in METHODS for entry in entries):
+        raise InvalidModel(f"{path} is packed as Keras packs nothing", next_step=_AGAIN)
     total = sum(entry.file_size for entry in entries)
     if total > MAX_BLOB_BYTES:
         raise InvalidModel(
