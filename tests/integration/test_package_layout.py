@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent.protocol.chunks import DEFAULT_CHUNK_BYTES
+from device_agent.protocol.chunks import DEFAULT_CHUNK_BYTES, MAX_BLOB_BYTES
 from device_agent.protocol.ids import digest_hex
 from device_agent.protocol.manifest import Manifest, TensorSpec, Variant
 from edgeops.domain.errors import (
@@ -292,6 +293,20 @@ def test_a_damaged_index_is_refused(tmp_path: Path, name: str, data: bytes) -> N
         read_layout(tmp_path)
     with pytest.raises(InvalidPackage):
         write_layout(package_of(2), tmp_path)
+
+
+def test_an_index_that_claims_gigabytes_takes_no_memory_for_them(tmp_path: Path) -> None:
+    write_layout(package_of(), tmp_path)
+    index = json.loads((tmp_path / "index.json").read_bytes())
+    index["manifests"][0]["size"] = MAX_BLOB_BYTES
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotTrusted, match="altered or cut off"):
+            read_layout(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_another_folder_is_neither_read_nor_written_to(tmp_path: Path) -> None:
