@@ -36,8 +36,11 @@ _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-_DAMAGED = (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
-_NO_HEADER = (TypeError, KeyError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError)
+_DAMAGED = (
+    *(ValueError, TypeError, EOFError, OSError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+_NO_HEADER = (KeyError, OverflowError, SyntaxError, tokenize.TokenError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -88,6 +88,8 @@ def test_a_bomb_that_says_that_it_is_small_is_refused(peak: list[int]) -> None:
         npy("(" * 150 + ")" * 150),
         npy("-" * 3000 + "1"),
         npy("'''"),
+        npy("(True, 12)"),
+        npy("12"),
         npy("{}"),
         npy("(9223372036854775807, 9223372036854775807)"),
         npy("(1000000000000,)", "<U0", b""),
