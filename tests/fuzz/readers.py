@@ -22,8 +22,8 @@ import httpx
 
 from device_agent.protocol import topics
 from device_agent.protocol.ids import Digest, digest_of
-from device_agent.shell.commands import CommandLog
 from device_agent.shell.storage import FolderStorage
+from edgeops.client import Client
 from edgeops.integrations.oci_registry import distribution
 from edgeops.integrations.oci_registry.address import parse_address
 from edgeops.integrations.oci_registry.credentials import Credentials
@@ -79,11 +79,15 @@ def file(read: Callable[[Path], object], name: str) -> Parse:
 # ---- state folders of devices
 
 
-def command_log(data: bytes) -> object:
-    """Read the commands that an agent remembers."""
-    storage = FolderStorage(scratch())
-    storage.replace("commands.json", data)
-    return CommandLog(storage)
+def state(path: str, read: Callable[[FolderStorage], object]) -> Parse:
+    """Read a state folder in which one file is another one."""
+
+    def parse(data: bytes) -> object:
+        storage = FolderStorage(scratch() / "state")
+        storage.replace(path, data)
+        return read(storage)
+
+    return parse
 
 
 # ---- what training scripts leave behind
@@ -183,10 +187,7 @@ def _keep(folder: Path, data: bytes) -> Digest:
 
 def registry(data: bytes) -> None:
     """Ask a registry that gives the answers of a document, one after the other."""
-    try:
-        answers = iter([_response(each) for each in json.loads(data)["answers"]])
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-        return  # no answers, so nothing is asked
+    answers = iter(_responses(data))
     limits = RegistryLimits(max_package_bytes=1 << 20, max_body_bytes=1 << 16, max_pages=3)
     address = parse_address("oci://registry.test/m/kws:1")
     credentials = Credentials(username="ana", password="secret")
@@ -210,6 +211,14 @@ def registry(data: bytes) -> None:
         distribution.digest_at(session, "1")
 
 
+def _responses(data: bytes) -> list[httpx.Response]:
+    """Return the answers of a document; none if it is spoiled so that it has none."""
+    try:
+        return [_response(each) for each in json.loads(data)["answers"]]
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
+        return []
+
+
 def _response(answer: Any) -> httpx.Response:
     headers = {str(name): str(value) for name, value in answer["headers"].items()}
     pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
@@ -231,6 +240,21 @@ class _Body(httpx.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         yield from (self._data[at : at + 4096] for at in range(0, len(self._data), 4096))
+
+
+# ---- a hub, as its client sees it
+
+
+def hub_answer(data: bytes) -> None:
+    """Ask something that may be a hub, and answers what it likes."""
+    answers = iter(_responses(data))
+    transport = httpx.MockTransport(lambda _: next(answers, _nothing()))
+    with Client("http://hub.test", token="t", transport=transport) as client:
+        client.health()
+        client.models()
+        client.next_number("kws")
+        client.has_blob(digest_of(b""))
+        client.version("kws:1")
 
 
 # ---- the hub's inbox

@@ -382,6 +382,20 @@ def registry_answers() -> Seeds:
     return encode({"answers": answers}), encode({"answers": answers[2:3] + answers[4:5]})
 
 
+@cache
+def hub_answers() -> Seeds:
+    refused = {"type": "NotFound", "cause": "there is no kws:1", "next_step": "look at the list"}
+    answers = [
+        _answer(200, '{"ok":true}'),
+        _answer(200, '[{"name":"kws"}]'),
+        _answer(200, '{"version":3}'),
+        _answer(200, ""),
+        _answer(200, '{"version":1,"manifest":{}}'),
+    ]
+    missing = _answer(404, json.dumps({"error": refused}))
+    return encode({"answers": answers}), encode({"answers": [*answers[:4], missing]})
+
+
 def _answer(status: int, body: str, **headers: str) -> dict[str, object]:
     return {"status": status, "headers": headers, "body": body}
 

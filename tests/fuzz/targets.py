@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import click
+
+from device_agent.cli import _read_rows
 from device_agent.core.records import ModelRecord
 from device_agent.processing.golden import decode_golden
 from device_agent.protocol import envelope, topics
 from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.enrolment import Enrolment, parse_broker
+from device_agent.protocol.errors import BadInput, ProtocolError
 from device_agent.protocol.errors import NotTrusted as AgentNotTrusted
-from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.manifest import Manifest
 from device_agent.protocol.orders import Ack, Command, Desired, Epoch
@@ -23,8 +26,12 @@ from device_agent.protocol.reference import ReferenceProfile
 from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
+from device_agent.shell import commands, identity, journal, packages
 from device_agent.shell.trust import verify_ed25519
+from edgeops.cli.hub import parse_bandwidth
+from edgeops.cli.packages import parse_size
 from edgeops.domain.errors import EdgeopsError
+from edgeops.domain.fleet import parse_labels
 from edgeops.domain.registry import parse_reference
 from edgeops.fleet import selector
 from edgeops.integrations.oci_registry import credentials
@@ -44,7 +51,16 @@ from edgeops.retraining.rows import read_rows
 from tests import agent_values as valid
 from tests.fuzz import api_requests, readers, seeds
 from tests.fuzz.check import MIB, Bound, Spoiler, Target
-from tests.fuzz.readers import Parse, file, inbox, inbox_payloads, layout_parts, layout_with, text
+from tests.fuzz.readers import (
+    Parse,
+    file,
+    inbox,
+    inbox_payloads,
+    layout_parts,
+    layout_with,
+    state,
+    text,
+)
 from tests.fuzz.spoil_bytes import spoil_bytes, spoil_text
 from tests.fuzz.spoil_json import spoil_json
 from tests.fuzz.spoil_models import spoil_onnx, spoil_tflite
@@ -62,6 +78,9 @@ NEVER: Refusals = ()
 UNPACKED = Bound(per_byte=256, spare_bytes=80 * MIB)
 """Archives may unpack to 64 MiB however small they are, and beyond to 200 times their size."""
 
+OWN_ROWS = Bound(spare_bytes=1 << 62)
+"""Rows that somebody feeds to a model on his own device: as many as he has memory for. (What numpy
+asked for and did not get is counted too, so the worker's own limit is what holds here.)"""
 REQUEST = Bound(spare_bytes=16 * MIB)
 """The API makes threads, and remembers compiled statements."""
 CHILD = Bound(spare_bytes=48 * MIB)
@@ -125,7 +144,43 @@ _PROTOCOL = (
         lambda: seeds.lines("mqtt://host:1883", "mqtts://[::1]:8883"),
         spoil_text,
     ),
-    _target("command-log", readers.command_log, lambda: (b'["a","b"]',), refusals=NEVER),
+    _target(
+        "command-log",
+        state(commands.COMMANDS_PATH, commands.CommandLog),
+        lambda: (b'["a","b"]',),
+        refusals=NEVER,
+    ),
+    _target(
+        "journal",
+        state(f"models/{valid.MODEL}/record.json", journal.load_records),
+        lambda: (encode(valid.full_record().to_document()),),
+        refusals=NEVER,
+    ),
+    _target(
+        "kept-counts",
+        state(
+            f"models/{valid.MODEL}/counts-A.json",
+            lambda storage: packages.load_counts(storage, valid.MODEL, "A"),
+        ),
+        seeds.kept_counts,
+        refusals=NEVER,
+    ),
+    _target(
+        "session",
+        state(identity.SESSION_PATH, identity.next_session),
+        lambda: seeds.lines("17"),
+        spoil_text,
+        NEVER,
+    ),
+    _target(
+        "device-rows",
+        file(_read_rows, "rows.npz"),
+        seeds.row_files,
+        spoil_zip,
+        (BadInput,),
+        bound=OWN_ROWS,
+        count=40,
+    ),
 )
 
 _PACKAGING = (
@@ -233,6 +288,21 @@ _HUB = (
         OF_HUB,
     ),
     _target(
+        "labels",
+        text(lambda label: parse_labels((label,))),
+        lambda: seeds.lines("site=oslo", "site="),
+        spoil_text,
+        OF_HUB,
+    ),
+    _target("size", text(parse_size), lambda: seeds.lines("60k", "4096"), spoil_text, OF_HUB),
+    _target(
+        "bandwidth",
+        text(parse_bandwidth),
+        lambda: seeds.lines("500k", "2.5M"),
+        spoil_text,
+        (click.BadParameter,),
+    ),
+    _target(
         "challenge",
         text(lambda header: parse_challenges([header])),
         lambda: seeds.lines('Bearer realm="https://a/t",service="s",scope="r:p:pull", Basic x=y'),
@@ -245,6 +315,7 @@ _HUB = (
         seeds.docker_configs,
         refusals=OF_HUB,
     ),
+    _target("hub-answer", readers.hub_answer, seeds.hub_answers, refusals=OF_HUB, count=300),
     _target(
         "api", api_requests.ask, api_requests.requests, refusals=NEVER, bound=REQUEST, count=300
     ),
