@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test fuzz check format clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -17,6 +17,13 @@ test: $(VENV)/.test  ## Run the checks, then the suite
 	scripts/check
 	$(BIN)/python -m pytest $(ARGS)
 
+MINUTES ?= 10
+FUZZ = --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) \
+  $(if $(COUNT),--count $(COUNT)) $(if $(FILE),--file $(FILE))
+
+fuzz: $(VENV)/.test  ## Give spoiled inputs to every parser for MINUTES=10, or TARGET= SEED= COUNT=
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
 check: $(VENV)/.test  ## Run the checks alone: format, lint, types, imports
 	scripts/check
 
@@ -25,7 +32,7 @@ format: $(VENV)/.test  ## Format the code
 	$(BIN)/ruff check --fix .
 
 clean:  ## Remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -77,8 +77,8 @@ class Keys:
     envelope: bytes
 
 
-def make_keys() -> Keys:
-    keys = {role: SigningKey.generate() for role in ROLES}
+def make_keys(make: Callable[[], SigningKey] = SigningKey.generate) -> Keys:
+    keys = {role: make() for role in ROLES}
     root = Root(version=1, roles={role: {key.keyid: key.public} for role, key in keys.items()})
     payload = root.to_bytes()
     signature = keys["root"].sign(pre_authentication(PAYLOAD_ROOT, payload))

@@ -19,7 +19,7 @@ class CommandLog:
         self._storage = storage
         try:
             remembered = json.loads(storage.read(COMMANDS_PATH) or b"[]")
-        except ValueError:
+        except (ValueError, RecursionError):
             remembered = []
         known = remembered if isinstance(remembered, list) else []
         self._begun = [each for each in known if isinstance(each, str)]

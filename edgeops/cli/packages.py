@@ -12,6 +12,9 @@ from edgeops.cli.output import ago, errors_shown, output_option, say, show_json,
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import InvalidInput
 
+MAX_DIGITS = 15
+"""Of a size in bytes."""
+
 
 @click.command()
 @click.argument(
@@ -351,6 +354,6 @@ def parse_size(text: str) -> int:
         InvalidInput: another form.
     """
     number, factor = (text[:-1], 1024) if text[-1:] in ("k", "K") else (text, 1)
-    if not number.isascii() or not number.isdigit():
-        raise InvalidInput(f"{text!r} is no size", next_step="write bytes, or KiB as in 60k")
+    if not number.isascii() or not number.isdigit() or len(number) > MAX_DIGITS:
+        raise InvalidInput(f"{text[:40]!r} is no size", next_step="write bytes, or KiB as in 60k")
     return int(number) * factor

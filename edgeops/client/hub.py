@@ -12,8 +12,9 @@ import httpx
 
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.ids import Digest
+from edgeops.client.answers import document_of, error_of, no_hub
 from edgeops.domain import errors
-from edgeops.domain.errors import EdgeopsError, HubUnreachable
+from edgeops.domain.errors import HubUnreachable
 
 Json = dict[str, Any]
 
@@ -24,11 +25,6 @@ UPLOAD_TIMEOUT_S = 600.0
 REPORT_TIMEOUT_S = 120.0
 """Thousands of windows are read for a report."""
 ENDED = frozenset({"completed", "rolled_back", "aborted"})
-_WITHOUT_BODY: Mapping[int, tuple[type[EdgeopsError], str]] = {
-    401: (errors.NotAuthorized, "the token is missing, unknown, revoked or expired"),
-    403: (errors.Forbidden, "the token's role may not do this"),
-}
-"""What the answer to a HEAD means, which has no body to say it."""
 
 
 class Client:
@@ -107,7 +103,10 @@ class Client:
 
     def next_number(self, name: str) -> int:
         """Return the number that the next version of a model takes."""
-        return int(self._json("GET", f"/v1/models/{_q(name)}/next")["version"])
+        number = self._json("GET", f"/v1/models/{_q(name)}/next").get("version")
+        if not isinstance(number, int):
+            raise no_hub(self.url, "with no number")
+        return number
 
     def version(self, reference: str) -> Json:
         """Return a version with its manifest."""
@@ -337,11 +336,15 @@ class Client:
         self.close()
 
     def _json(self, method: str, path: str, **options: Any) -> Json:
-        document: Json = self._send(method, path, **options).json()
+        document = document_of(self._send(method, path, **options))
+        if not isinstance(document, dict):
+            raise no_hub(self.url, "with no object")
         return document
 
     def _list(self, method: str, path: str, **options: Any) -> list[Json]:
-        documents: list[Json] = self._send(method, path, **options).json()
+        documents = document_of(self._send(method, path, **options))
+        if not isinstance(documents, list):
+            raise no_hub(self.url, "with no list")
         return documents
 
     def _send(
@@ -360,27 +363,9 @@ class Client:
             ) from error
         if response.is_success or response.status_code in allow:
             return response
-        raise _error_of(response)
+        raise error_of(response)
 
 
 def _q(name: str) -> str:
     """Quote a part of a path: a name never reaches into another route."""
     return quote(name, safe="")
-
-
-def _error_of(response: httpx.Response) -> EdgeopsError:
-    if response.request.method == "HEAD" and response.status_code in _WITHOUT_BODY:
-        kind, cause = _WITHOUT_BODY[response.status_code]
-        return kind(cause, next_step="ask an admin for a token: edgeops token create")
-    try:
-        body = response.json()["error"]
-        kind = getattr(errors, str(body["type"]), EdgeopsError)
-        cause, next_step = str(body["cause"]), str(body["next_step"])
-    except (ValueError, KeyError, TypeError):
-        return HubUnreachable(
-            f"{response.request.url} answered {response.status_code} and not as a hub does",
-            next_step="check --hub, EDGEOPS_HUB: is this address a hub's?",
-        )
-    if isinstance(kind, type) and issubclass(kind, EdgeopsError):
-        return kind(cause, next_step=next_step)
-    return EdgeopsError(cause, next_step=next_step)

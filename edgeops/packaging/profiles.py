@@ -15,6 +15,8 @@ from edgeops.domain.profile import Profile, parse_profile
 FOLDER = "firmware_profiles"
 PATH_VARIABLE = "EDGEOPS_PROFILE_PATH"
 MAX_PROFILE_BYTES = 64 * 1024
+MAX_DOTS = 200
+"""In one line: tomllib takes memory by the square of the parts of a dotted key."""
 
 
 def search_path() -> tuple[Path, ...]:
@@ -74,8 +76,11 @@ def _read(file: Path) -> Profile:
     try:
         if file.stat().st_size > MAX_PROFILE_BYTES:
             raise InvalidInput(f"more than {MAX_PROFILE_BYTES} bytes")
-        profile = parse_profile(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, InvalidInput) as error:
+        text = file.read_text(encoding="utf-8")
+        if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+            raise InvalidInput(f"a line with more than {MAX_DOTS} dots")
+        profile = parse_profile(tomllib.loads(text))
+    except (OSError, ValueError, RecursionError, InvalidInput) as error:
         raise InvalidInput(
             f"{file} is no profile: {error}", next_step=getattr(error, "next_step", "")
         ) from error

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 
 from device_agent.protocol.chunks import chunk_hashes
 from device_agent.protocol.envelope import Verify
-from device_agent.protocol.ids import Digest, digest_of, parse_digest
+from device_agent.protocol.ids import digest_of
 from edgeops.domain.errors import NotTrusted
 from edgeops.packaging.package import Package
 from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD, BuildRecord
-
-NO_DIGEST = "sha256:" + "0" * 64
 
 
 def verify_package(package: Package, targets_keys: Mapping[str, bytes], verify: Verify) -> None:
@@ -75,10 +73,10 @@ def check_provenance(package: Package) -> None:
         InvalidPackage: the build record is damaged.
     """
     data = package.provenance.get(BUILD_RECORD)
-    known: set[Digest | None] = set()
+    known: set[str | None] = set()
     if data is not None:
         known = {each.float_model for each in BuildRecord.from_bytes(data).artifacts}
-        known.add(parse_digest(package.manifest.lineage.get(BUILD_KEY, NO_DIGEST)))
+        known.add(package.manifest.lineage.get(BUILD_KEY))
     for name, each in package.provenance.items():
         if digest_of(each) not in known:
             raise NotTrusted(

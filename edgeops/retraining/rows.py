@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,12 +14,11 @@ from numpy.typing import NDArray
 
 from device_agent.protocol.samples import Sample
 from edgeops.domain.errors import InvalidInput
+from edgeops.domain.row_file import HOW_TO_SAVE, SLICE, read_row_file
 
-SLICE = "slice."
 UNSEEN_OF = 3
 """Of so many distinct rows one is never trained on."""
 MAX_ROWS = 1_000_000
-_HOW = "save them with: numpy.savez('rows.npz', x=rows, y=labels)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,22 +50,10 @@ def read_rows(data: bytes, name: str) -> Rows:
 
     Raises:
         InvalidInput: no (whole) ``.npz``, other keys, different lengths, no rows, wrong
-            dtypes, infinity, rows of nothing but NaN, Python objects.
+            dtypes, infinity, rows of nothing but NaN, Python objects, a zip bomb.
     """
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            keys = {key for key in arrays.files if not key.startswith(SLICE)}
-            if not {"x"} <= keys <= {"x", "y"}:
-                found = ", ".join(sorted(keys)) or "nothing"
-                raise InvalidInput(f"{name} holds {found}, not x and y", next_step=_HOW)
-            x, y = arrays["x"], arrays["y"] if "y" in keys else None
-            slices = {
-                key[len(SLICE) :]: arrays[key] for key in arrays.files if key.startswith(SLICE)
-            }
-    except (ValueError, EOFError, OSError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        why = "holds Python objects" if "Object arrays" in str(error) else "is no (whole) .npz"
-        raise InvalidInput(f"{name} {why}", next_step=_HOW) from error
-    return _checked(Rows(x=x, y=y, slices=slices), name)
+    held = read_row_file(data, name)
+    return _checked(Rows(x=held.x, y=held.y, slices=held.slices), name)
 
 
 def write_rows(rows: Rows) -> bytes:
@@ -174,7 +160,7 @@ def _checked(rows: Rows, name: str) -> Rows:
     if x.dtype.kind not in "fiub" or x.ndim < 2 or x.size == 0:
         raise InvalidInput(
             f"x in {name} is {x.dtype} of shape {list(x.shape)}, not rows of numbers",
-            next_step=_HOW,
+            next_step=HOW_TO_SAVE,
         )
     if len(x) > MAX_ROWS:
         raise InvalidInput(f"{name} has {len(x)} rows, {MAX_ROWS} are allowed")

@@ -353,6 +353,18 @@ def test_infer_without_that_model_names_what_there_is(state: Path, tmp_path: Pat
     )
 
 
+CLAIM = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1152921504606846976,), }\n"
+ENCRYPTED = (
+    b"PK\x03\x04\x14\0\x01\0\0\0\0\0\x21\0"
+    + bytes(12)
+    + b"\x05\0\0\0x.npyPK\x01\x02\x14\0\x14\0\x01\0\0\0\0\0\x21\0"
+    + bytes(12)
+    + b"\x05\0"
+    + bytes(16)
+    + b"x.npyPK\x05\x06\0\0\0\0\x01\0\x01\0\x33\0\0\0\x23\0\0\0\0\0"
+)
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
@@ -361,6 +373,8 @@ def test_infer_without_that_model_names_what_there_is(state: Path, tmp_path: Pat
         ("text.npy", b"1,2,3\n"),
         ("pickle.npy", b"\x80\x04\x95"),
         ("cut.npz", b"PK\x03\x04 cut"),
+        ("claims.npy", b"\x93NUMPY\x01\x00" + len(CLAIM).to_bytes(2, "little") + CLAIM),
+        ("encrypted.npz", ENCRYPTED),
     ],
 )
 def test_rows_that_cannot_be_read_are_named(

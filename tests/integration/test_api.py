@@ -508,12 +508,28 @@ def test_where_no_hub_is_the_next_step_says_how_to_get_one(url: str) -> None:
         httpx.Response(500, json=[]),
         httpx.Response(500, json={"error": "text"}),
         httpx.Response(500, json={"error": {}}),
+        httpx.Response(500, text="[" * 100_000),
+        httpx.Response(200, text="<html>Welcome to nginx!</html>"),
+        httpx.Response(200, text="[" * 100_000),
+        httpx.Response(200, json=[]),
+        httpx.Response(204),
     ],
 )
 def test_an_answer_that_is_no_hubs_is_told_as_such(answer: httpx.Response) -> None:
     transport = httpx.MockTransport(lambda _: answer)
     with Client("http://hub.test", transport=transport) as client, pytest.raises(HubUnreachable):
         client.hub()
+
+
+@pytest.mark.parametrize("answer", [{}, [], "html", {"version": None}, {"version": "3"}])
+def test_lists_and_numbers_of_what_is_no_hub_are_told_as_such(answer: object) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json=answer))
+    with Client("http://hub.test", transport=transport) as client:
+        with pytest.raises(HubUnreachable, match="not as a hub does"):
+            client.next_number("kws")
+        if not isinstance(answer, list):
+            with pytest.raises(HubUnreachable, match="not as a hub does"):
+                client.models()
 
 
 def test_an_error_type_that_this_client_does_not_know_is_still_an_error() -> None:

@@ -104,6 +104,31 @@ def test_an_archive_that_claims_terabytes_is_refused(tmp_path: Path) -> None:
         read_source(path, trust_code=False)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_hides_a_bomb_in_another_method_is_refused(
+    tmp_path: Path, method: int
+) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w", method) as file:
+        file.writestr("config.json", bytes(64 * 1024 * 1024))
+    data = bytearray(path.read_bytes())
+    for at in (data.index(b"PK\x03\x04") + 22, data.index(b"PK\x01\x02") + 24):
+        data[at : at + 4] = (100).to_bytes(4, "little")  # of 64 MiB
+    path.write_bytes(data)
+    with pytest.raises(InvalidModel, match="is packed as no model is"):
+        read_source(path, trust_code=False)
+
+
+def test_an_archive_whose_directory_points_before_the_file_is_refused(tmp_path: Path) -> None:
+    path = archive(tmp_path / "m.keras")
+    data = bytearray(path.read_bytes())
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (len(data) + 999).to_bytes(4, "little")
+    path.write_bytes(data)
+    with pytest.raises(InvalidModel, match="damaged"):
+        read_source(path, trust_code=False)
+
+
 @pytest.mark.parametrize("keep", [4, 30, 200, -30])
 def test_a_cut_archive_is_refused(tmp_path: Path, keep: int) -> None:
     path = archive(tmp_path / "m.keras")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent.protocol.chunks import DEFAULT_CHUNK_BYTES
-from device_agent.protocol.ids import digest_hex
+from device_agent.protocol.chunks import DEFAULT_CHUNK_BYTES, MAX_BLOB_BYTES
+from device_agent.protocol.ids import digest_hex, digest_of
 from device_agent.protocol.manifest import Manifest, TensorSpec, Variant
 from edgeops.domain.errors import (
     Conflict,
@@ -28,8 +29,11 @@ from edgeops.domain.errors import (
 )
 from edgeops.packaging.oci.layout import read_layout, references, write_layout
 from edgeops.packaging.package import Package, chunked
+from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD, BuildRecord
+from edgeops.packaging.verify import check_blobs
 from edgeops.trust.keys import SigningKey
 from tests import models
+from tests.hub_harness import make_keys, tiny_package
 
 KEY = SigningKey.generate()
 ROOT = Path(models.__file__).parent.parent
@@ -292,6 +296,35 @@ def test_a_damaged_index_is_refused(tmp_path: Path, name: str, data: bytes) -> N
         read_layout(tmp_path)
     with pytest.raises(InvalidPackage):
         write_layout(package_of(2), tmp_path)
+
+
+def test_an_index_that_claims_gigabytes_takes_no_memory_for_them(tmp_path: Path) -> None:
+    write_layout(package_of(), tmp_path)
+    index = json.loads((tmp_path / "index.json").read_bytes())
+    index["manifests"][0]["size"] = MAX_BLOB_BYTES
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotTrusted, match="altered or cut off"):
+            read_layout(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("named", [None, "sha256:0", "٣", digest_of(b"another record")])
+def test_a_build_record_that_the_lineage_does_not_name_is_not_trusted(named: str | None) -> None:
+    record = BuildRecord(artifacts=(), verdicts=()).to_bytes()
+    made = tiny_package(make_keys(), lineage={} if named is None else {BUILD_KEY: named})
+    package = Package(
+        manifest=made.manifest,
+        manifest_bytes=made.data,
+        signature=made.signature,
+        blobs=made.blobs,
+        provenance={BUILD_RECORD: record},
+    )
+    with pytest.raises(NotTrusted, match=r"build\.json of kws:1 is not the one"):
+        check_blobs(package)
 
 
 def test_another_folder_is_neither_read_nor_written_to(tmp_path: Path) -> None:

@@ -63,8 +63,27 @@ def test_a_file_whose_name_is_not_its_id_is_refused(tmp_path: Path) -> None:
         load_profiles([tmp_path])
 
 
-@pytest.mark.parametrize("content", [b"", b"not toml", b"\xff\xfe", b"a = 1\n" + b" " * 70_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not toml",
+        b"\xff\xfe",
+        b"a = 1\n" + b" " * 70_000,
+        b"a = " + b"[" * 30_000,
+        b"ram_mib = 0x" + b"f" * 6000,
+    ],
+    ids=lambda content: repr(content[:12]),
+)
 def test_a_file_that_is_no_profile_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.toml").write_bytes(content)
     with pytest.raises(InvalidInput, match=r"bad\.toml"):
+        load_profiles([tmp_path])
+
+
+def test_a_dotted_key_that_would_take_gigabytes_is_refused_before_it_is_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bad.toml").write_bytes(b"a." * 30_000 + b"a = 1")
+    with pytest.raises(InvalidInput, match="dots"):
         load_profiles([tmp_path])

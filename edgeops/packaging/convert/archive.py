@@ -19,6 +19,8 @@ from edgeops.domain.errors import InvalidModel
 
 MAX_ENTRIES = 10_000
 MAX_CONFIG_BYTES = 32 * 1024 * 1024
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What Keras and skops write. The others of zip unpack a block at once, whatever size they say."""
 MAX_RATIO = 200
 """Times that an entry may grow by unpacking. Trained weights hardly shrink at all."""
 RATIO_FREE_BYTES = 16 * 1024 * 1024
@@ -41,6 +43,8 @@ def opened(path: Path, config: str, *, again: str) -> Iterator[zipfile.ZipFile]:
     with _damage_told(path), zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         _check_names(entries, path, again)
+        if any(entry.compress_type not in METHODS for entry in entries):
+            raise InvalidModel(f"{path} is packed as no model is", next_step=again)
         _check_sizes(entries, path, config)
         if config not in archive.namelist():
             raise InvalidModel(
@@ -63,7 +67,7 @@ def names(path: Path) -> frozenset[str]:
 def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise InvalidModel(
             f"{path} is a damaged zip archive: {error}", next_step="copy or save it again"
         ) from error

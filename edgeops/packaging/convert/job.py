@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
@@ -38,6 +38,8 @@ MAX_NUMBER = 3.5e38
 MAX_MEMORY_MIB = 1024 * 1024
 PROGRESS = "\x1eprogress "
 """Marks a line on the child's standard error as one of its own, not of native code."""
+
+E = TypeVar("E", bound=StrEnum)
 
 _KINDS: dict[str, type[EdgeopsError]] = {
     each.__name__: each
@@ -148,10 +150,10 @@ class Job:
         has_rows = fields.has("calibration")
         has_making = fields.has("making")
         return cls(
-            task=Task(fields.text("task")),
+            task=_one_of(Task, fields, "task"),
             source=fields.text("source", max_length=MAX_PATH),
             digest=fields.digest("digest"),
-            kind=SourceKind(fields.text("kind")),
+            kind=_one_of(SourceKind, fields, "kind"),
             target=fields.text("target", max_length=MAX_PATH),
             recipe=Recipe.from_document(document.get("recipe")),
             calibration=fields.text("calibration", max_length=MAX_PATH) if has_rows else None,
@@ -258,6 +260,13 @@ def failure_bytes(error: EdgeopsError) -> bytes:
     return encode(
         {"error": name, "cause": _short(str(error)), "next_step": _short(error.next_step)}
     )
+
+
+def _one_of(kind: type[E], fields: Fields, key: str) -> E:
+    try:
+        return kind(fields.text(key))
+    except ValueError as error:
+        raise ProtocolError(f"{fields.path}.{key}: {error}") from error
 
 
 def _engine(fields: Fields) -> Engine:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.protocol.ids import Digest, digest_of
-from edgeops.domain.errors import InvalidGolden
+from edgeops.domain.errors import InvalidGolden, InvalidInput
+from edgeops.domain.row_file import SLICE, read_row_file
 
 MAX_EVALUATED_ROWS = 2048
 """Rows that accuracy is measured on: enough to tell it to one point (standard error at 80 %)."""
@@ -23,7 +21,6 @@ MAX_KEPT_ROWS = 256
 MAX_KEPT_BYTES = 4 * 1024 * 1024
 """Bytes of rows and answers that go to devices: they must fetch them as well as the model."""
 
-SLICE = "slice."
 _HOW = "save them with: numpy.savez('golden.npz', x=rows, y=labels)"
 
 
@@ -82,35 +79,28 @@ def read_golden_rows(
 
     Raises:
         InvalidGolden: no such file, no ``.npz``, other keys, different lengths, no rows, wrong
-            dtypes, NaN or infinity, Python objects.
+            dtypes, NaN or infinity, Python objects, a zip bomb.
     """
     try:
         data = path.read_bytes()
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            keys = {key for key in arrays.files if not key.startswith(SLICE)}
-            if not {"x"} <= keys <= {"x", "y"}:
-                found = ", ".join(sorted(keys)) or "nothing"
-                raise InvalidGolden(f"{path} holds {found}, not x and y", next_step=_HOW)
-            x, y = arrays["x"], arrays["y"] if "y" in keys else None
-            named = {key: arrays[key] for key in arrays.files if key.startswith(SLICE)}
+        held = read_row_file(data, str(path))
     except OSError as error:
         raise InvalidGolden(
             f"{path} cannot be read: {error.strerror or error}",
             next_step="name the .npz file with x and y",
         ) from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        why = "holds Python objects" if "Object arrays" in str(error) else "is no (whole) .npz"
-        raise InvalidGolden(f"{path} {why}", next_step=_HOW) from error
-    except TypeError as error:  # a lone .npy has no context manager
-        raise InvalidGolden(f"{path} is one array, not rows and labels", next_step=_HOW) from error
+    except InvalidInput as error:
+        raise InvalidGolden(str(error), next_step=error.next_step) from error
+    x = held.x
     rows = LabelledRows(
         x=_checked_x(x, path, filled),
-        y=None if targets and _is_float(y) else _checked_y(y, x, path),
-        targets=_checked_targets(y, x, path) if targets and _is_float(y) else None,
+        y=None if targets and _is_float(held.y) else _checked_y(held.y, x, path),
+        targets=_checked_targets(held.y, x, path) if targets and _is_float(held.y) else None,
         digest=digest_of(data),
         name=str(path),
         slices={
-            key[len(SLICE) :]: _checked_slice(key, each, x, path) for key, each in named.items()
+            kind: _checked_slice(f"{SLICE}{kind}", each, x, path)
+            for kind, each in held.slices.items()
         },
     )
     return rows.at(spread(len(x), MAX_EVALUATED_ROWS))
