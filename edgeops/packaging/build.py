@@ -34,6 +34,7 @@ from edgeops.packaging.files.model_file import ModelFile, on_trial
 from edgeops.packaging.gates.arena import Arena
 from edgeops.packaging.gates.checks import (
     check_measured,
+    check_search,
     effect_checks,
     golden_checks,
     memory_checks,
@@ -90,6 +91,7 @@ def build_package(
     profiles = find_profiles(sorted(request.profiles), known)
     rows = _read_rows(request, progress)
     gates = Gates(request.waivers, progress)
+    check_search(request.recipes, rows.evaluation, request.waivers)
     files = read_models(request, profiles, rows.calibration, progress)
     planned = plan_variants(profiles, files.keys())
     _tell_what_is_not_checked(files, planned, rows.golden, progress)

@@ -26,14 +26,12 @@ from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.files.onnx_header import check_versions
-from edgeops.packaging.recipes import RECIPES, Recipe, parse_recipe, read_recipe
+from edgeops.packaging.recipes import AUTO, RECIPES, Recipe, parse_recipe, read_recipe
 from edgeops.packaging.recipes.trials import Search, pareto_front
 from edgeops.packaging.request import PackageRequest
 from edgeops.packaging.rows.golden_rows import LabelledRows
 
 FLOAT = "float32"
-AUTO = "auto"
-"""Stands for the recipe that a search finds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

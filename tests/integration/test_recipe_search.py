@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeops.demo.network import write_onnx
-from edgeops.domain.errors import InvalidInput
+from edgeops.domain.errors import GateFailed, InvalidInput
 from edgeops.packaging.build import build_package
 from edgeops.packaging.convert import Converted, convert
 from edgeops.packaging.convert.errors import ConversionFailed
@@ -96,17 +96,20 @@ def packaged(folder: Path, **more: object) -> tuple[Package, list[str]]:
         return folder / name
 
     said: list[str] = []
+    given: dict[str, object] = {
+        "evaluation": saved("held.npz", x=SPLIT.stream_x, y=SPLIT.stream_y),
+        "calibration": saved("cal.npz", x=SPLIT.train_x[:150]),
+        **more,
+    }
     request = PackageRequest(
         models=(digits_tflite(2),),
         name="digits",
         version=1,
         profiles=("raspberry-pi-zero-2w",),
-        evaluation=saved("held.npz", x=SPLIT.stream_x, y=SPLIT.stream_y),
-        calibration=saved("cal.npz", x=SPLIT.train_x[:150]),
         recipes=("auto",),
         cache=folder / "cache",
         max_drop=0.03,
-        **more,  # type: ignore[arg-type]
+        **given,  # type: ignore[arg-type]
     )
     return build_package(request, SigningKey.generate(), said.append), said
 
@@ -133,3 +136,10 @@ def test_a_search_gives_the_same_package_twice(tmp_path: Path) -> None:
         package, _ = packaged(tmp_path / name, objective="accuracy")
         digests.append(package.digest)
     assert digests[0] == digests[1]
+
+
+def test_a_search_that_nothing_would_confirm_does_not_begin(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match="nothing would confirm what a search chooses"):
+        packaged(tmp_path, evaluation=None)
+    with pytest.raises(InvalidInput, match="a search needs calibration rows, none are given"):
+        packaged(tmp_path, calibration=None)

@@ -17,12 +17,13 @@ FEW_ROWS = 100
 """Fewer are taken too, but said: the notes' trials used a hundred."""
 
 
-def calibration_rows(x: NDArray[Any] | None) -> NDArray[Any]:
+def calibration_rows(x: NDArray[Any] | None, needed_for: str = "int8") -> NDArray[Any]:
     """Return the rows to calibrate with, ``[n, ...]``, at most ``MAX_ROWS`` of them.
 
     Args:
         x: rows as the model's input takes them (after preprocessing), ``[n, ...]``. Whether
             their shape fits is found out when the model is there.
+        needed_for: what errors say that they are for.
 
     Raises:
         InvalidInput: none, not numbers, NaN or infinity, or all the same: nothing can be
@@ -30,7 +31,7 @@ def calibration_rows(x: NDArray[Any] | None) -> NDArray[Any]:
     """
     how = "give a few hundred real inputs of the model, as x in an .npz"
     if x is None:
-        raise InvalidInput("int8 needs calibration rows, none are given", next_step=how)
+        raise InvalidInput(f"{needed_for} needs calibration rows, none are given", next_step=how)
     if x.dtype.kind not in "fiub":
         raise InvalidInput(f"calibration rows are {x.dtype}, not numbers", next_step=how)
     if x.ndim < 2 or x.size == 0:

@@ -95,7 +95,11 @@ def convert(
         ConversionFailed: a converter crashed, hung, or did not do what the recipe promises.
         StoreFailed: the disk said no.
     """
-    rows = calibration_rows(calibration) if recipe.needs_calibration or search else None
+    rows = None
+    if search is not None:
+        rows = calibration_rows(calibration, "a search")
+    elif recipe.needs_calibration:
+        rows = calibration_rows(calibration)
     found = read_source(source, trust_code=trust_code)
     _check_way(found, recipe)
     used: dict[str, str] = {}

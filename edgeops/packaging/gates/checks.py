@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from device_agent.processing.golden import GOLDEN_GATE
-from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Budget
+from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Budget, Waiver
 from edgeops.domain.errors import GateFailed
 from edgeops.domain.profile import MCU
 from edgeops.packaging.evaluate import Evaluation
@@ -16,6 +16,7 @@ from edgeops.packaging.gates.effect import EFFECT_GATE, Promise, check_effect
 from edgeops.packaging.gates.evidence import QUALITY_GATE
 from edgeops.packaging.gates.runtime import check_runtimes
 from edgeops.packaging.gates.verdicts import FIT_GATE, Check
+from edgeops.packaging.recipes import AUTO, Recipe
 from edgeops.packaging.record.anatomy import Anatomy
 from edgeops.packaging.rows.golden_rows import LabelledRows
 from edgeops.packaging.variants import PlannedVariant
@@ -34,6 +35,24 @@ def check_measured(files: Mapping[str, ModelFile], evaluation: LabelledRows | No
             next_step="give held-out labelled rows with --evaluation, or waive 'quality': say why",
         )
     return None
+
+
+def check_search(
+    recipes: Sequence[Recipe | str],
+    evaluation: LabelledRows | None,
+    waivers: Sequence[Waiver],
+) -> None:
+    """Refuse a search that nothing would confirm, before it takes its time.
+
+    Raises:
+        GateFailed: there are no evaluation rows, and nobody waived the gate.
+    """
+    is_waived = any(each.gate == QUALITY_GATE for each in waivers)
+    if AUTO in recipes and evaluation is None and not is_waived:
+        raise GateFailed(
+            f"gate {QUALITY_GATE!r}: nothing would confirm what a search chooses",
+            next_step="give held-out labelled rows with --evaluation, or waive 'quality': say why",
+        )
 
 
 def effect_checks(

@@ -30,6 +30,8 @@ from edgeops.packaging.recipes.schema import (
     Recipe,
 )
 
+AUTO = "auto"
+"""Stands for the recipe that a search finds."""
 DEFAULT_PERCENTILE = 99.9
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 DEFAULTS: Mapping[str, tuple[str, str]] = {"tflite": (MIN_MAX, CHANNEL), "onnx": (MIN_MAX, TENSOR)}
