@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format clean
+.PHONY: help demo test bench check format clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -16,6 +16,12 @@ demo: $(VENV)/.demo  ## Close the loop in a small fleet, step by step (about thr
 test: $(VENV)/.test  ## Run the checks, then the suite
 	scripts/check
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.test  ## Run a benchmark: make bench NAME=packaging ARGS='--models FOLDER'
+	@test -f 'benchmarks/$(NAME).py' \
+	  || { echo 'which one? make bench NAME=one of:' \
+	       $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 check: $(VENV)/.test  ## Run the checks alone: format, lint, types, imports
 	scripts/check
