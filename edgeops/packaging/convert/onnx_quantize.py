@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 from onnxruntime.quantization import (
     CalibrationMethod,
     QDQQuantizer,
@@ -53,6 +53,7 @@ from edgeops.packaging.convert.onnx_file import (
     parse,
     quantized_weights,
 )
+from edgeops.packaging.convert.onnx_types import infer_types
 from edgeops.packaging.convert.ranges import (
     Observed,
     Ranges,
@@ -189,7 +190,7 @@ def prepare(model: Any) -> Prepared:
     names = number_anew(folded)
     for at, node in enumerate(folded.graph.node):
         node.name = node.name or f"{node.op_type}_{at}"
-    inferred = shape_inference.infer_shapes(folded)
+    inferred = infer_types(folded, lambda data: open_session(data, optimized=False))
     return Prepared(model=onnx.load_from_string(canonical(inferred)), names=names)
 
 

@@ -31,7 +31,7 @@ from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
 from edgeops.packaging.trials import Search
 
-CONVERTER_VERSION = 4
+CONVERTER_VERSION = 5
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""
 
 DEFAULT_LIMITS = Limits()
