@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -88,6 +88,8 @@ def evaluate_quality(
         max_drop=max_drop,
         slices=rows.slices,
     )
+    if file.float_data is None:  # nothing was converted: nothing is lost, however few the rows
+        evidence = replace(evidence, drop_low=0.0, drop_high=0.0)
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
     return Quality(
