@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check format clean
+.PHONY: help demo test fuzz bench check format clean
 
 help:  ## Say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,12 @@ FUZZ = --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--se
 
 fuzz: $(VENV)/.test  ## Give spoiled inputs to every parser for MINUTES=10, or TARGET= SEED= COUNT=
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+bench: $(VENV)/.test  ## Run a benchmark: make bench NAME=packaging ARGS='--models FOLDER'
+	@test -f 'benchmarks/$(NAME).py' \
+	  || { echo 'which one? make bench NAME=one of:' \
+	       $(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 check: $(VENV)/.test  ## Run the checks alone: format, lint, types, imports
 	scripts/check

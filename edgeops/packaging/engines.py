@@ -59,22 +59,28 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Apart:
-    """What is installed where a runtime cannot be beside us; ``pythons`` have its wheels."""
+class Apart:
+    """What is installed in an environment of its own, since it cannot be beside us.
+
+    Attributes:
+        packages: arguments of pip; the first is what it is named by.
+        pythons: versions that have its wheels.
+    """
 
     packages: tuple[str, ...]
     pythons: tuple[str, ...]
 
     @property
     def package(self) -> str:
+        """Its name and version for people."""
         return self.packages[0].replace("==", " ")
 
 
 _APART = {
-    "tflite-runtime": _Apart(
+    "tflite-runtime": Apart(
         packages=("tflite-runtime==2.14.0", "numpy==1.26.4"), pythons=("3.11", "3.10")
     ),
-    "tflm": _Apart(
+    "tflm": Apart(
         packages=("tflite-micro==0.dev20261023182759", "numpy>=2,<3"),
         pythons=("3.11", "3.12", "3.13", "3.14"),
     ),
@@ -101,14 +107,26 @@ def engine_for(runtime: str, cache: Path | None, progress: Callable[[str], None]
             raise EdgeopsError(str(error), next_step=f"pip install 'edgeops[{runtime}]'") from error
     if cache is None:
         raise EdgeopsError(f"{runtime} needs an environment of its own, and there is no cache")
-    python = _made(runtime, apart, cache, progress)
+    python = environment(runtime, apart, cache, progress)
     return Engine(runtime=runtime, package=apart.package, python=python)
 
 
-def _made(runtime: str, apart: _Apart, cache: Path, progress: Callable[[str], None]) -> str:
-    base = _base_python(runtime, apart)
+def environment(name: str, apart: Apart, cache: Path, progress: Callable[[str], None]) -> str:
+    """Return the interpreter of an environment that is made on demand, and kept.
+
+    Args:
+        name: what it is for.
+        apart: what is installed there.
+        cache: folder in which environments are kept.
+        progress: told that one is made.
+
+    Raises:
+        EdgeopsError: no fitting Python here, or it cannot be installed.
+        StoreFailed: the disk said no.
+    """
+    base = _base_python(name, apart)
     key = hashlib.sha256(f"{apart.packages} {base}".encode()).hexdigest()[:12]
-    folder = cache / "environments" / f"{runtime}-{key}"
+    folder = cache / "environments" / f"{name}-{key}"
     with _locked(folder):
         if not (folder / "bin" / "python").exists():
             progress(f"making an environment for {apart.package} with {base}")
@@ -116,7 +134,7 @@ def _made(runtime: str, apart: _Apart, cache: Path, progress: Callable[[str], No
     return str(folder / "bin" / "python")
 
 
-def _base_python(runtime: str, apart: _Apart) -> str:
+def _base_python(runtime: str, apart: Apart) -> str:
     if "{}.{}".format(*sys.version_info) in apart.pythons:
         return sys.executable
     found = (shutil.which(f"python{version}") for version in apart.pythons)
@@ -129,7 +147,7 @@ def _base_python(runtime: str, apart: _Apart) -> str:
     return python
 
 
-def _install(apart: _Apart, base: str, folder: Path) -> None:
+def _install(apart: Apart, base: str, folder: Path) -> None:
     """Make the environment beside its place, and rename it: it is whole, or not there."""
     beside = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
     try:
@@ -143,7 +161,7 @@ def _install(apart: _Apart, base: str, folder: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _run(command: list[str], apart: _Apart) -> None:
+def _run(command: list[str], apart: Apart) -> None:
     try:
         done = subprocess.run(
             command,

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgeops.demo.network import write_onnx
 from edgeops.domain.errors import InvalidInput, InvalidModel
 from edgeops.packaging.convert.errors import ConversionFailed
+from edgeops.packaging.convert.onnx_anatomy import onnx_anatomy
 from edgeops.packaging.convert.onnx_file import canonical, number_anew, parse, quantized_weights
 from edgeops.packaging.convert.onnx_quantize import calibrate, prepare, quantize_checked
 from edgeops.packaging.convert.onnx_run import run_rows
@@ -276,3 +277,22 @@ def test_bad_calibration_rows_are_refused(door: Door, digits: Path, rows: Any, w
 def test_no_way_leads_from_one_format_to_the_other(door: Door, digits: Path) -> None:
     with pytest.raises(InvalidInput, match="makes .tflite"):
         door(digits, "tflite-int8")
+
+
+def test_operators_behind_one_of_unknown_type_are_quantized_too(tmp_path: Path) -> None:
+    """Shape inference knows nothing behind ``ai.onnx.ml``; scikit-learn's exporter begins so."""
+    from skl2onnx import to_onnx
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    network = MLPClassifier((64, 32), max_iter=300, random_state=0)
+    model = make_pipeline(StandardScaler(), network).fit(SPLIT.train_x, SPLIT.train_y)
+    made = to_onnx(model, SPLIT.train_x[:1], options={"zipmap": False}, target_opset=17)
+    source = tmp_path / "scaled.onnx"
+    source.write_bytes(made.SerializeToString())
+    converted = Door(tmp_path / "cache")(source, "onnx-int8")
+    anatomy = onnx_anatomy(converted.path.read_bytes())
+    assert anatomy.weights["int8"] == 64 * 64 + 64 * 32 + 32 * 10
+    assert anatomy.activations["int8"] >= 3
+    assert converted.path.stat().st_size < 0.6 * source.stat().st_size

@@ -50,6 +50,10 @@ code.save(f"{folder}/lambda.keras")
 code.save(f"{folder}/lambda.h5")
 free = keras.Sequential([keras.Input((None, 4)), layers.GlobalAveragePooling1D(), layers.Dense(2)])
 free.save(f"{folder}/free.keras")
+scale = layers.Normalization()
+scale.adapt(SPLIT.train_x)
+scaled = keras.Sequential([keras.Input((64,)), scale, layers.Dense(10, activation="softmax")])
+scaled.save(f"{folder}/scaled.keras")
 sick = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
 sick.set_weights([np.full((4, 2), np.nan), np.zeros(2)])
 sick.save(f"{folder}/sick.keras")
@@ -193,3 +197,10 @@ def test_a_cut_file_is_refused(door: Door, folder: Path, tmp_path: Path, name: s
         cut.write_bytes(data[:keep])
         with pytest.raises(InvalidModel):
             door(cut, "tflite-float32", None)
+
+
+@pytest.mark.parametrize("form", ["tflite", "onnx"])
+def test_what_a_normalization_layer_learnt_is_a_weight(door: Door, folder: Path, form: str) -> None:
+    made = load(door(folder / "scaled.keras", f"{form}-float32").path)
+    assert len(made.inputs) == 1
+    assert made.run([HELD_OUT[:1]])[0].sum() == pytest.approx(1.0, abs=1e-5)

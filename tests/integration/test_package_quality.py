@@ -132,8 +132,15 @@ def test_a_waiver_that_is_not_needed_is_not_recorded(tmp_path: Path) -> None:
 def test_too_few_rows_are_refused_and_the_number_that_it_takes_is_said(tmp_path: Path) -> None:
     few = saved(tmp_path / "few.npz", SPLIT.stream_x[:40], SPLIT.stream_y[:40])
     with pytest.raises(GateFailed) as caught:
-        build(request(tmp_path, evaluation=few))
+        build(request(tmp_path, evaluation=few, recipes=("float16",), cache=tmp_path / "cache"))
     assert "evaluate on about" in caught.value.next_step
+
+
+def test_a_file_as_it_is_loses_nothing_however_few_the_rows_are(tmp_path: Path) -> None:
+    few = saved(tmp_path / "few.npz", SPLIT.stream_x[:40], SPLIT.stream_y[:40])
+    evidence = build(request(tmp_path, evaluation=few))[0].manifest.variants[0].evidence
+    assert evidence is not None
+    assert (evidence.drop_low, evidence.drop_high, evidence.rows) == (0.0, 0.0, 40)
 
 
 def test_calibration_rows_are_no_evaluation_rows(tmp_path: Path) -> None:

@@ -39,6 +39,16 @@ def test_of_files_of_one_size_the_nearest_is_taken_unless_it_is_far_slower() -> 
     assert best("size", SMALL, alike, SLOW) == alike
 
 
+def test_a_small_file_that_takes_twice_as_long_as_the_float_model_comes_last() -> None:
+    asked = Search(objective="size", min_sqnr_db=8.0, min_agreement=0.85, max_drop=0.02)
+    smallest = replace(SLOW, size_bytes=80)
+    assert ranked([smallest, NEAR], asked, 400)[0] == smallest  # nobody told how long floats take
+    assert ranked([smallest, NEAR], asked, 400, float_ms=1.0) == [NEAR, smallest]
+    assert ranked([smallest, FAR], asked, 400, float_ms=1.0) == [smallest, FAR]
+    finest = replace(asked, objective="accuracy")
+    assert ranked([smallest, SMALL], finest, 400, float_ms=1.0)[0] == smallest
+
+
 def test_accuracy_does_not_take_a_file_that_is_hardly_smaller() -> None:
     half = replace(NEAR, size_bytes=390)
     assert best("accuracy", half, SMALL) == SMALL

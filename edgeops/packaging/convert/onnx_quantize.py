@@ -50,7 +50,7 @@ from edgeops.packaging.convert.onnx_file import (
 )
 from edgeops.packaging.convert.onnx_float import bounded, float_onnx
 from edgeops.packaging.convert.onnx_run import fit_rows, open_session, run_rows
-from edgeops.packaging.convert.onnx_types import typed
+from edgeops.packaging.convert.onnx_types import infer_types
 from edgeops.packaging.convert.ranges import (
     Observed,
     Ranges,
@@ -185,7 +185,7 @@ def prepare(model: Any) -> Prepared:
     names = number_anew(folded)
     for at, node in enumerate(folded.graph.node):
         node.name = node.name or f"{node.op_type}_{at}"
-    inferred = typed(folded, lambda data: open_session(data, optimized=False))
+    inferred = infer_types(folded, lambda data: open_session(data, optimized=False))
     return Prepared(model=onnx.load_from_string(canonical(inferred)), names=names)
 
 

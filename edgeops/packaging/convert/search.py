@@ -136,9 +136,9 @@ class _Hunt:
         progress(f"running {len(calibrates)} rows for the ranges of activations")
         self._observed = bench.observe(calibrates)
         self._ranges: dict[tuple[str, float | None], Ranges] = {}
-        self._expected, float_ms = bench.run(None, judges)
+        self._expected, self._float_ms = bench.run(None, judges)
         self.trials: list[Trial] = []
-        progress(f"the float model takes {float_ms:.3f} ms here")
+        progress(f"the float model takes {self._float_ms:.3f} ms here")
 
     @property
     def is_over(self) -> bool:
@@ -232,7 +232,7 @@ class _Hunt:
         self, float_bytes: int, costs: Sequence[_Cost], stopped: str
     ) -> tuple[bytes, Report]:
         """Make the best candidate on which all engines agree."""
-        for trial in ranked(self.trials, self._asked, float_bytes):
+        for trial in ranked(self.trials, self._asked, float_bytes, self._float_ms):
             recipe, ranges = trial.recipe, self.ranges(trial.recipe)
             try:
                 made = self._bench.settle(recipe, ranges, self._judges)

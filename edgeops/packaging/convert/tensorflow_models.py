@@ -237,8 +237,23 @@ def _to_onnx(loaded: Loaded) -> bytes:
             f"tf2onnx cannot convert it to .onnx: {one_line(error)}",
             next_step="replace the operators that it names, or make .tflite",
         ) from error
+    _hold_captured(model, function.get_concrete_function(*loaded.specs))
     number_anew(model)
     return canonical(model)
+
+
+def _hold_captured(model: Any, concrete: Any) -> None:
+    """Make weights of what a function captures as plain tensors: tf2onnx makes them inputs.
+
+    Keras' layer Normalization keeps mean and variance so.
+    """
+    import onnx
+
+    captured = {inner.name: outer for outer, inner in concrete.graph.captures}
+    for given in [each for each in model.graph.input if each.name in captured]:
+        value = np.asarray(captured[given.name])
+        model.graph.input.remove(given)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(value, given.name))
 
 
 def _check_same(loaded: Loaded, target: Path, form: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -134,7 +134,7 @@ class _Answered:
         if self.rows.y is None:
             return None
         data, float_data = self.file.data, self.file.float_data
-        return measure(
+        found = measure(
             recipe=self.file.recipe,
             truth=self.rows.y,
             float_predicted=self.before,
@@ -143,6 +143,9 @@ class _Answered:
             max_drop=max_drop,
             slices=self.rows.slices,
         )
+        if float_data is None:  # nothing was converted: nothing is lost, however few the rows
+            return replace(found, drop_low=0.0, drop_high=0.0)
+        return found
 
     def measured(self, metric: Metric, max_drop: float) -> MetricEvidence | None:
         """Return what another metric than accuracy says."""

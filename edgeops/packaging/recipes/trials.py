@@ -17,7 +17,8 @@ SAME_SIZE = 1.03
 """Sizes, and SAME_LATENCY latencies, within this factor are taken for equal: fidelity decides."""
 SAME_LATENCY = 1.15
 TOO_SLOW = 2.0
-"""Of files of about the same size, one that takes so many times longer is not taken."""
+"""Of files of about the same size, one that takes so many times longer than another is not taken;
+and for the objective size one that takes so many times longer than the float model comes last."""
 MARGIN = 0.5
 """Share of the drop that is allowed by which answers may differ on the rows that judge. A search
 has few rows, and the best of many candidates is also the luckiest."""
@@ -123,19 +124,30 @@ class Trial:
         )
 
 
-def ranked(trials: Sequence[Trial], asked: Search, float_bytes: int) -> list[Trial]:
+def ranked(
+    trials: Sequence[Trial], asked: Search, float_bytes: int, float_ms: float | None = None
+) -> list[Trial]:
     """Return the candidates that can be taken, the best one first.
 
     Args:
         trials: all that were tried.
         asked: what counts.
         float_bytes: size of the float model.
+        float_ms: median of one row of it on this host; None if it is not known.
     """
     usable = [each for each in trials if not each.why_not]
     least = 1.0 - MARGIN * asked.max_drop
     near = [each for each in usable if each.agreement >= least]
     rest = sorted((each for each in usable if each not in near), key=lambda each: -each.agreement)
-    return [*_by_objective(near, asked.objective, float_bytes), *rest]
+    slow = []
+    if asked.objective == SIZE and float_ms is not None:
+        slow = [each for each in usable if _latency_ms(each) > TOO_SLOW * float_ms]
+    return [
+        *_by_objective([each for each in near if each not in slow], asked.objective, float_bytes),
+        *_by_objective([each for each in near if each in slow], asked.objective, float_bytes),
+        *(each for each in rest if each not in slow),
+        *(each for each in rest if each in slow),
+    ]
 
 
 def _by_objective(near: Sequence[Trial], objective: str, float_bytes: int) -> list[Trial]:

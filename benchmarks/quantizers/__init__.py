@@ -1,0 +1,1 @@
+"""The parts of the benchmark ``packaging``: models, rows, tools, and what is made of them."""
