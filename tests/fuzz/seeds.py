@@ -41,7 +41,7 @@ from edgeops.retraining.rows import Rows, write_rows
 from edgeops.trust.keys import SigningKey
 from tests import agent_values as valid
 from tests.convolution_tflite import convolution_tflite
-from tests.fuzz.spoil_zip import config_archive
+from tests.fuzz.spoil_zip import config_archive, make_bombs
 from tests.hub_harness import Keys, make_keys, sample
 from tests.models import digits_tflite, linear_onnx, two_inputs_onnx
 
@@ -313,6 +313,7 @@ def profiles() -> Seeds:
 
 @cache
 def row_files() -> Seeds:
+    make_bombs("x.npy")
     x = np.arange(24, dtype=np.float32).reshape(6, 4)
     y = np.array([0, 1, 2, 0, 1, 2])
     sites = np.array(["oslo", "bergen"] * 3)
@@ -323,6 +324,7 @@ def row_files() -> Seeds:
 
 @cache
 def keras_files() -> Seeds:
+    make_bombs("config.json")
     layer = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {}}
     model = {"class_name": "Sequential", "module": "keras", "config": {"layers": [layer, layer]}}
     return (config_archive({**model, "compile_config": {"loss": "x"}}),)

@@ -217,7 +217,7 @@ _PACKAGING = (
         spoil_zip,
         OF_HUB,
         bound=UNPACKED,
-        count=150,
+        count=800,
     ),
     _target(
         "rows",
@@ -226,7 +226,7 @@ _PACKAGING = (
         spoil_zip,
         OF_HUB,
         bound=UNPACKED,
-        count=150,
+        count=800,
     ),
     _target(
         "keras-archive",
@@ -235,7 +235,7 @@ _PACKAGING = (
         spoil_zip,
         OF_HUB,
         bound=UNPACKED,
-        count=150,
+        count=800,
     ),
     _target(
         "keras-config",
