@@ -58,7 +58,8 @@ def spoil_zip(data: bytes, chance: Random, others: Sequence[bytes] = ()) -> byte
         return spoil_bytes(data, chance, others)
     if chance.random() < 0.05:
         name = "x.npy" if b"x.npy" in data else "config.json"
-        return bomb(name, chance.choice(BOMB_METHODS))
+        made = bomb(name, chance.choice(BOMB_METHODS))
+        return _belittled(made) if chance.random() < 0.5 else made
     entries = _entries(data)
     for _ in range(chance.choice(ROUNDS)):
         _spoil(entries, chance, others)
@@ -82,6 +83,15 @@ def bomb(name: str, method: int) -> bytes:
         for _ in range(BOMB_BYTES // (1 << 20)):
             entry.write(bytes(1 << 20))
     return buffer.getvalue()
+
+
+def _belittled(data: bytes) -> bytes:
+    """Let a bomb say that it unpacks to a few bytes."""
+    spoiled = bytearray(data)
+    for signature, at in ((SIGNATURES[0], 22), (SIGNATURES[1], 24)):
+        begin = data.rindex(signature) + at
+        spoiled[begin : begin + 4] = (300).to_bytes(4, "little")
+    return bytes(spoiled)
 
 
 def _entries(data: bytes) -> Entries:

@@ -6,6 +6,7 @@ Left out is what only reads what this program itself wrote into its database.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -230,7 +231,7 @@ _PACKAGING = (
     ),
     _target(
         "keras-archive",
-        file(lambda path: check_keras_archive(path, trust_code=False), "model.keras"),
+        lambda data: check_keras_archive(data, Path("model.keras"), trust_code=False),
         seeds.keras_files,
         spoil_zip,
         OF_HUB,

@@ -7,6 +7,7 @@ stops it before TensorFlow is even imported, and says what it was.
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import zipfile
@@ -38,32 +39,36 @@ SAFE_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.kera
 CODE_MODULES = ("utils", "saving", "export", "datasets", "callbacks", "distribution")
 """Parts of Keras that no model needs, but whose functions a hostile config could name."""
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 _TRUST = "if you trust whoever made it, give --trust-code"
 _AGAIN = "save it again with: model.save('model.keras')"
 
 
-def check_keras_archive(path: Path, *, trust_code: bool) -> None:
+def check_keras_archive(data: bytes, path: Path, *, trust_code: bool) -> None:
     """Refuse a ``.keras`` file that is unsafe to open.
 
     Args:
-        path: a file that begins like a zip archive.
+        data: a file that begins like a zip archive.
+        path: where it is, for errors.
         trust_code: take Lambda layers and custom objects; paths and sizes are checked anyway.
 
     Raises:
         InvalidModel: the message says what is wrong.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        # Not the file itself: that takes memory for what a directory claims, not for what it has.
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
             _check_names(entries, path)
-            _check_sizes(entries, path)
+            _check_sizes(entries, len(data), path)
             if CONFIG not in archive.namelist():
                 raise InvalidModel(
                     f"{path} is a zip archive, but no Keras model (it has no {CONFIG})",
                     next_step=_AGAIN,
                 )
-            text = archive.read(CONFIG)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+            with archive.open(CONFIG) as file:  # so much as it says, whatever there is
+                text = file.read(archive.getinfo(CONFIG).file_size)
+    except _DAMAGED as error:
         raise InvalidModel(
             f"{path} is a damaged zip archive: {error}", next_step="copy or save it again"
         ) from error
@@ -117,7 +122,9 @@ def _check_names(entries: list[zipfile.ZipInfo], path: Path) -> None:
         )
 
 
-def _check_sizes(entries: list[zipfile.ZipInfo], path: Path) -> None:
+def _check_sizes(entries: list[zipfile.ZipInfo], size_bytes: int, path: Path) -> None:
+    if sum(entry.compress_size for entry in entries) > size_bytes:
+        raise zipfile.BadZipFile("its entries are larger than it is")
     if any(entry.compress_type not in METHODS for entry in entries):
         raise InvalidModel(f"{path} is packed as Keras packs nothing", next_step=_AGAIN)
     total = sum(entry.file_size for entry in entries)

@@ -69,7 +69,7 @@ def read_source(path: Path, *, trust_code: bool) -> Source:
     if data.startswith(HDF5_MAGIC):
         return Source(path=path, kind=SourceKind.HDF5, digest=digest)
     if data.startswith(ZIP_MAGIC):
-        check_keras_archive(path, trust_code=trust_code)
+        check_keras_archive(data, path, trust_code=trust_code)
         return Source(path=path, kind=SourceKind.KERAS, digest=digest)
     return Source(path=path, kind=SourceKind(format_of(data, str(path))), digest=digest)
 
