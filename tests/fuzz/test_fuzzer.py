@@ -13,6 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENOUGH = 300
 """Inputs in which each of the broken parsers is found out."""
+PATIENCE_S = 200
+"""For a busy machine: no claim about speed."""
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S + 60)
 
 
 def python(code: str, *, seed: str = "0") -> str:
@@ -23,7 +27,7 @@ def python(code: str, *, seed: str = "0") -> str:
         env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -36,7 +40,7 @@ def fuzz(arguments: Iterable[str]) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
 
