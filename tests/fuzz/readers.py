@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import resource
 import select
 import shutil
 import signal
@@ -22,6 +21,7 @@ import httpx
 
 from device_agent.protocol import topics
 from device_agent.protocol.ids import Digest, digest_of
+from device_agent.runtimes.sandbox import enter_sandbox
 from device_agent.shell.storage import FolderStorage
 from edgeops.client import Client
 from edgeops.integrations.oci_registry import distribution
@@ -343,9 +343,11 @@ def in_child(job: Job) -> object:
     takes a second. What is done to itself before the model is touched is the same.
     """
     with process._scratch_file() as out, process._scratch_file() as err:
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
+                enter_sandbox(parent)
                 _in_fork(job, out.fileno(), err.fileno())
             finally:
                 os._exit(1)
@@ -360,7 +362,6 @@ def _in_fork(job: Job, out: int, err: int) -> None:
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     os.dup2(err, 1)
     os.dup2(err, 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     child._limit_memory(job.memory_mib)
     os.write(out, child.do_job(job))
     os._exit(0)

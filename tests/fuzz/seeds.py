@@ -20,7 +20,12 @@ from device_agent.protocol.chunks import encode_chunk
 from device_agent.protocol.codec import encode
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.envelope import PAYLOAD_ROOT, Signature, seal
-from device_agent.protocol.evidence import ClassEvidence, Evidence, SliceEvidence
+from device_agent.protocol.evidence import (
+    ClassEvidence,
+    Evidence,
+    MetricEvidence,
+    SliceEvidence,
+)
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.plan import FeaturePlan, SketchPlan, pack_counts
 from device_agent.protocol.preprocessing import Preprocessing
@@ -41,11 +46,12 @@ from edgeops.retraining.rows import Rows, write_rows
 from edgeops.trust.keys import SigningKey
 from tests import agent_values as valid
 from tests.convolution_tflite import convolution_tflite
-from tests.fuzz.spoil_zip import config_archive
+from tests.fuzz.spoil_zip import config_archive, make_bombs
 from tests.hub_harness import Keys, make_keys, sample
 from tests.models import digits_tflite, linear_onnx, two_inputs_onnx
 
 Seeds = tuple[bytes, ...]
+ROOT = Path(__file__).parents[2]
 
 
 @cache
@@ -93,8 +99,25 @@ def evidence() -> Evidence:
 
 
 @cache
+def metric() -> MetricEvidence:
+    return MetricEvidence(
+        name="rmse",
+        rows=192,
+        float_value=54.25,
+        value=54.5,
+        drop_low=-0.001,
+        drop_high=0.01,
+        confidence=0.95,
+        max_drop=0.05,
+        sqnr_db=31.5,
+    )
+
+
+@cache
 def manifests() -> Seeds:
-    made = valid.variant(evidence=evidence(), reference=valid.chunked(b"reference" * 40))
+    made = valid.variant(
+        evidence=evidence(), metric=metric(), reference=valid.chunked(b"reference" * 40)
+    )
     prepared = valid.manifest(min_agent="0.2.0", preprocessing=PREPROCESSING, variants=(made,))
     return valid.manifest().to_bytes(), prepared.to_bytes()
 
@@ -217,7 +240,9 @@ def recipe_files() -> Seeds:
 
 @cache
 def preprocessing_files() -> Seeds:
-    return encode(PREPROCESSING.to_document()), b'{"scale":0.5}'
+    examples = sorted((ROOT / "examples" / "preprocessing").glob("*.json"))
+    steps = tuple(each.read_bytes() for each in examples)
+    return encode(PREPROCESSING.to_document()), b'{"scale":0.5}', *steps
 
 
 @cache
@@ -313,6 +338,7 @@ def profiles() -> Seeds:
 
 @cache
 def row_files() -> Seeds:
+    make_bombs("x.npy")
     x = np.arange(24, dtype=np.float32).reshape(6, 4)
     y = np.array([0, 1, 2, 0, 1, 2])
     sites = np.array(["oslo", "bergen"] * 3)
@@ -322,7 +348,24 @@ def row_files() -> Seeds:
 
 
 @cache
+def skops_files() -> Seeds:
+    schema = {
+        "__class__": "Ridge",
+        "__module__": "sklearn.linear_model",
+        "__loader__": "ObjectNode",
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            zipfile.ZipInfo("schema.json"), json.dumps({**schema, "content": {"alpha": 1.0}})
+        )
+        archive.writestr(zipfile.ZipInfo("140.npy"), bytes(200))
+    return (packed.getvalue(),)
+
+
+@cache
 def keras_files() -> Seeds:
+    make_bombs("config.json")
     layer = {"class_name": "Dense", "module": "keras.layers", "registered_name": None, "config": {}}
     model = {"class_name": "Sequential", "module": "keras", "config": {"layers": [layer, layer]}}
     return (config_archive({**model, "compile_config": {"loss": "x"}}),)

@@ -6,6 +6,7 @@ Left out is what only reads what this program itself wrote into its database.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -39,8 +40,10 @@ from edgeops.integrations.oci_registry.address import parse_address
 from edgeops.integrations.oci_registry.challenge import parse_challenges
 from edgeops.packaging.convert.job import Job, Report
 from edgeops.packaging.convert.keras_archive import check_keras_archive, check_keras_config
+from edgeops.packaging.convert.skops_archive import check_skops_archive
 from edgeops.packaging.convert.source import SourceKind, read_source
 from edgeops.packaging.files.inspect import format_of
+from edgeops.packaging.files.onnx_header import read_onnx_header
 from edgeops.packaging.oci.manifest import OciManifest
 from edgeops.packaging.recipes import read_recipe
 from edgeops.packaging.record.anatomy import Anatomy
@@ -217,7 +220,7 @@ _PACKAGING = (
         spoil_zip,
         OF_HUB,
         bound=UNPACKED,
-        count=150,
+        count=800,
     ),
     _target(
         "rows",
@@ -226,16 +229,32 @@ _PACKAGING = (
         spoil_zip,
         OF_HUB,
         bound=UNPACKED,
-        count=150,
+        count=800,
     ),
     _target(
         "keras-archive",
-        file(lambda path: check_keras_archive(path, trust_code=False), "model.keras"),
+        lambda data: check_keras_archive(data, Path("model.keras"), trust_code=False),
         seeds.keras_files,
         spoil_zip,
         OF_HUB,
         bound=UNPACKED,
+        count=800,
+    ),
+    _target(
+        "skops-archive",
+        lambda data: check_skops_archive(data, Path("model.skops")),
+        seeds.skops_files,
+        spoil_zip,
+        OF_HUB,
+        bound=UNPACKED,
         count=150,
+    ),
+    _target(
+        "onnx-header",
+        lambda data: read_onnx_header(data, "x"),
+        seeds.onnx_files,
+        spoil_bytes,
+        OF_HUB,
     ),
     _target(
         "keras-config",

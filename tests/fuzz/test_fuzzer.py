@@ -13,6 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENOUGH = 300
 """Inputs in which each of the broken parsers is found out."""
+PATIENCE_S = 200
+"""For a busy machine: no claim about speed."""
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S + 60)
 
 
 def python(code: str, *, seed: str = "0") -> str:
@@ -23,7 +27,7 @@ def python(code: str, *, seed: str = "0") -> str:
         env={**os.environ, "PYTHONHASHSEED": seed},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -36,7 +40,7 @@ def fuzz(arguments: Iterable[str]) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -87,6 +91,31 @@ def test_every_parser_takes_some_of_its_seeds() -> None:
         "        print(name)\n"
     )
     assert said == ""
+
+
+def test_a_forked_child_answers_as_one_that_is_started() -> None:
+    said = python(
+        "import tempfile\n"
+        "from pathlib import Path\n"
+        "from edgeops.domain.errors import EdgeopsError\n"
+        "from edgeops.packaging.convert.steps import examine\n"
+        "from tests.fuzz.targets import TARGETS\n"
+        "def outcome(read):\n"
+        "    try:\n"
+        "        return read()\n"
+        "    except EdgeopsError as error:\n"
+        "        return type(error)\n"
+        "target = TARGETS['tflite-anatomy']\n"
+        "inputs = [target.seeds()[0], *(target.input(number) for number in range(4))]\n"
+        "for data in inputs:\n"
+        "    with tempfile.TemporaryDirectory() as cache:\n"
+        "        started = outcome(lambda: examine(data, 'tflite', Path(cache)))\n"
+        "    forked = outcome(lambda: target.parse(data))\n"
+        "    print(started == forked, type(started).__name__)\n"
+    )
+    lines = said.splitlines()
+    assert all(line.startswith("True ") for line in lines), said
+    assert len(set(lines)) == 2  # some are read, some are refused
 
 
 def test_a_kept_input_is_given_again(tmp_path: Path) -> None:

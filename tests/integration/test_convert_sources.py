@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import tracemalloc
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -119,14 +120,35 @@ def test_an_archive_that_hides_a_bomb_in_another_method_is_refused(
         read_source(path, trust_code=False)
 
 
-def test_an_archive_whose_directory_points_before_the_file_is_refused(tmp_path: Path) -> None:
-    path = archive(tmp_path / "m.keras")
+def spoiled(path: Path, signature: bytes, at: int, value: int) -> None:
+    """Change a number of four bytes behind each signature in a file."""
     data = bytearray(path.read_bytes())
-    end = data.rindex(b"PK\x05\x06")
-    data[end + 16 : end + 20] = (len(data) + 999).to_bytes(4, "little")
+    begin = data.find(signature)
+    while begin >= 0:
+        data[begin + at : begin + at + 4] = value.to_bytes(4, "little")
+        begin = data.find(signature, begin + 4)
     path.write_bytes(data)
-    with pytest.raises(InvalidModel, match="damaged"):
-        read_source(path, trust_code=False)
+
+
+@pytest.mark.parametrize("lie", ["packed size", "unpacked size", "directory's place"])
+def test_an_archive_that_lies_takes_no_memory_for_it(tmp_path: Path, lie: str) -> None:
+    path = archive(tmp_path / "m.keras")
+    if lie == "packed size":
+        spoiled(path, b"PK\x01\x02", 20, 1 << 28)
+    elif lie == "unpacked size":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("config.json", bytes(30 * 1024 * 1024))
+        spoiled(path, b"PK\x03\x04", 22, 100)
+        spoiled(path, b"PK\x01\x02", 24, 100)
+    else:
+        spoiled(path, b"PK\x05\x06", 16, 9999)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidModel, match="damaged"):
+            read_source(path, trust_code=False)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("keep", [4, 30, 200, -30])

@@ -6,6 +6,7 @@ never unpacked, and no library has opened it.
 
 from __future__ import annotations
 
+import io
 import stat
 import zipfile
 import zlib
@@ -26,13 +27,17 @@ MAX_RATIO = 200
 RATIO_FREE_BYTES = 16 * 1024 * 1024
 """Entries up to this size may shrink as they like: JSON of large models does."""
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
+
 
 @contextmanager
-def opened(path: Path, config: str, *, again: str) -> Iterator[zipfile.ZipFile]:
+def opened(data: bytes, path: Path, config: str, *, again: str) -> Iterator[zipfile.ZipFile]:
     """Open an archive, once its directory was found to be harmless.
 
     Args:
-        path: a file that begins like a zip archive.
+        data: a file that begins like a zip archive. Not the file itself: opening that takes memory
+            for what its directory claims, not for what it has.
+        path: where it is, for errors.
         config: the entry that describes the model; it must be there.
         again: how to make such a file anew, for errors.
 
@@ -40,8 +45,10 @@ def opened(path: Path, config: str, *, again: str) -> Iterator[zipfile.ZipFile]:
         InvalidModel: damaged, an entry leads out or is a link, it is a bomb, or has no
             ``config``.
     """
-    with _damage_told(path), zipfile.ZipFile(path) as archive:
+    with _damage_told(path), zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
+        if sum(each.compress_size for each in entries) > len(data):
+            raise zipfile.BadZipFile("its entries are larger than it is")
         _check_names(entries, path, again)
         if any(entry.compress_type not in METHODS for entry in entries):
             raise InvalidModel(f"{path} is packed as no model is", next_step=again)
@@ -53,13 +60,19 @@ def opened(path: Path, config: str, *, again: str) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def names(path: Path) -> frozenset[str]:
+def entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return an entry: so much as it says, whatever there is."""
+    with archive.open(name) as file:
+        return file.read(archive.getinfo(name).file_size)
+
+
+def names(data: bytes, path: Path) -> frozenset[str]:
     """Return the names of the entries of an archive, as it gives them.
 
     Raises:
         InvalidModel: it is damaged.
     """
-    with _damage_told(path), zipfile.ZipFile(path) as archive:
+    with _damage_told(path), zipfile.ZipFile(io.BytesIO(data)) as archive:
         return frozenset(archive.namelist())
 
 
@@ -67,7 +80,7 @@ def names(path: Path) -> frozenset[str]:
 def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise InvalidModel(
             f"{path} is a damaged zip archive: {error}", next_step="copy or save it again"
         ) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.convert.archive import opened
+from edgeops.packaging.convert.archive import entry, opened
 
 CONFIG = "config.json"
 
@@ -29,18 +29,19 @@ _TRUST = "if you trust whoever made it, give --trust-code"
 _AGAIN = "save it again with: model.save('model.keras')"
 
 
-def check_keras_archive(path: Path, *, trust_code: bool) -> None:
+def check_keras_archive(data: bytes, path: Path, *, trust_code: bool) -> None:
     """Refuse a ``.keras`` file that is unsafe to open.
 
     Args:
-        path: a file that begins like a zip archive.
+        data: a file that begins like a zip archive.
+        path: where it is, for errors.
         trust_code: take Lambda layers and custom objects; paths and sizes are checked anyway.
 
     Raises:
         InvalidModel: the message says what is wrong.
     """
-    with opened(path, CONFIG, again=_AGAIN) as archive:
-        text = archive.read(CONFIG)
+    with opened(data, path, CONFIG, again=_AGAIN) as archive:
+        text = entry(archive, CONFIG)
     if not trust_code:
         check_keras_config(text, str(path))
 

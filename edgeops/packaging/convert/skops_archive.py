@@ -11,23 +11,24 @@ import json
 from pathlib import Path
 
 from edgeops.domain.errors import InvalidModel
-from edgeops.packaging.convert.archive import opened
+from edgeops.packaging.convert.archive import entry, opened
 
 SCHEMA = "schema.json"
 AGAIN = "save it again with: skops.io.dump(model, 'model.skops')"
 
 
-def check_skops_archive(path: Path) -> None:
+def check_skops_archive(data: bytes, path: Path) -> None:
     """Refuse a ``.skops`` file that is unsafe to open, or none.
 
     Args:
-        path: a file that begins like a zip archive.
+        data: a file that begins like a zip archive.
+        path: where it is, for errors.
 
     Raises:
         InvalidModel: the message says what is wrong.
     """
-    with opened(path, SCHEMA, again=AGAIN) as archive:
-        text = archive.read(SCHEMA)
+    with opened(data, path, SCHEMA, again=AGAIN) as archive:
+        text = entry(archive, SCHEMA)
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError) as error:

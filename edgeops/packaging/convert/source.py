@@ -93,7 +93,8 @@ def read_source(path: Path, *, trust_code: bool) -> Source:
     if data.startswith(HDF5_MAGIC):
         return Source(path=path, kind=SourceKind.HDF5, digest=digest)
     if data.startswith(ZIP_MAGIC):
-        return Source(path=path, kind=_archive(path, trust_code=trust_code), digest=digest)
+        kind = _archive(data, path, trust_code=trust_code)
+        return Source(path=path, kind=kind, digest=digest)
     kind = SourceKind(format_of(data, str(path)))
     if kind is SourceKind.ONNX and (beside := side_files.find(path, data)):
         digest = side_files.digest_with(data, beside, path.parent)
@@ -101,17 +102,17 @@ def read_source(path: Path, *, trust_code: bool) -> Source:
     return Source(path=path, kind=kind, digest=digest)
 
 
-def _archive(path: Path, *, trust_code: bool) -> SourceKind:
-    names = archive.names(path)
+def _archive(data: bytes, path: Path, *, trust_code: bool) -> SourceKind:
+    names = archive.names(data, path)
     if SCHEMA in names:
-        check_skops_archive(path)
+        check_skops_archive(data, path)
         return SourceKind.SKOPS
     if any(name.endswith("data.pkl") for name in names):
         raise InvalidModel(
             f"{path} is a PyTorch file: weights or code, and read by unpickling",
             next_step="export the model with torch.onnx.export (docs/packages.md, PyTorch)",
         )
-    check_keras_archive(path, trust_code=trust_code)
+    check_keras_archive(data, path, trust_code=trust_code)
     return SourceKind.KERAS
 
 
