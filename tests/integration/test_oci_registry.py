@@ -397,7 +397,7 @@ def test_a_package_that_does_not_fit_on_the_disk_is_not_begun(
     desk: Bench, server: DistributionServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(desk, server)
-    monkeypatch.setattr("edgeops.packaging.staging.SPARE_BYTES", 2**62)
+    monkeypatch.setattr("edgeops.packaging.oci.staging.SPARE_BYTES", 2**62)
     with pytest.raises(StoreFailed, match="are free") as error:
         fetch(desk, server, tmp_path / "new")
     assert "--layout" in error.value.next_step

@@ -259,9 +259,10 @@ def tell(
                 f"{name}: {metric.name} {metric.value:.4g}, float {metric.float_value:.4g}, SQNR "
                 f"{metric.sqnr_db:.1f} dB"
             )
-        if quality.unsure:
+        if quality.unsure and evidence is not None:
             progress(
-                f"note: {quality.unsure} rows are below their threshold: no class, and so not right"
+                f"note: {quality.unsure} of {evidence.rows} rows are below their threshold: no "
+                "class, and so not right"
             )
 
 
