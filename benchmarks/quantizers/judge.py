@@ -27,7 +27,7 @@ WARM_UP = 5
 _RUNTIMES = {".tflite": "litert", ".onnx": "onnxruntime"}
 
 
-class _Runner:
+class Runner:
     """A file on the runtime that devices use."""
 
     def __init__(self, path: Path, rows: Any) -> None:
@@ -51,6 +51,7 @@ class _Runner:
             self._scales = taken["quantization"]
 
     def answers(self) -> Any:
+        """Return its answers to all rows as floats, ``[n, ...]``."""
         scale, zero = self._scales
         said = np.stack([self._model.run([row[None]])[0].reshape(-1) for row in self._rows])
         return (said.astype(np.float64) - zero) * scale
@@ -77,7 +78,7 @@ def fidelity(given: Any, expected: Any, labels: Any) -> dict[str, float]:
     return found
 
 
-def latencies(runners: dict[str, _Runner]) -> dict[str, dict[str, float]]:
+def latencies(runners: dict[str, Runner]) -> dict[str, dict[str, float]]:
     """Return medians in ms, and the ratio to ``float`` with its quartiles."""
     each_ms = {name: runner.round_ms(WARM_UP) for name, runner in runners.items()}
     counts = {name: max(3, min(200, int(ROUND_S * 1000 / ms))) for name, ms in each_ms.items()}
@@ -102,13 +103,13 @@ def main() -> int:
     """Judge all files."""
     job = json.loads(Path(sys.argv[1]).read_text())
     rows = np.load(job["rows"])
-    runners = {"float": _Runner(Path(job["float_model"]), rows)}
+    runners = {"float": Runner(Path(job["float_model"]), rows)}
     expected = runners["float"].answers()
     labels = np.load(job["labels"]) if job["labels"] else None
     found: dict[str, dict[str, Any]] = {"float": {}}
     for name, path in job["files"].items():
         try:
-            runner = _Runner(Path(path), rows)
+            runner = Runner(Path(path), rows)
             found[name] = fidelity(runner.answers(), expected, labels)
         except Exception as error:  # an opponent's file may be anything
             found[name] = {"error": f"does not run: {' '.join(str(error).split())[:200]}"}

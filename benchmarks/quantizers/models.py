@@ -53,9 +53,7 @@ MLPERF_TINY = (
         file="pretrainedResnet.h5",
         rows=lambda: rows.photographs(32, 1.0, EVALUATION_ROWS),
     ),
-    Model(
-        name="vww", file="vww_96.h5", rows=lambda: rows.photographs(96, 1 / 255, EVALUATION_ROWS)
-    ),
+    Model(name="vww", file="vww_96.h5", rows=lambda: rows.people(EVALUATION_ROWS)),
     Model(name="ad01", file="ad01.h5", rows=lambda: rows.machines(EVALUATION_ROWS), classes=False),
 )
 MAGIKA = "magika"

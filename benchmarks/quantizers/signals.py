@@ -69,7 +69,7 @@ def machine(chance: Chance) -> Floats:
     return np.asarray(sound / np.abs(sound).max() * chance.uniform(0.01, 0.3))
 
 
-def keyword_features(sound: Floats) -> Floats:
+def keyword_features(sound: Floats, coefficients: int = 10) -> Floats:
     """Return MFCCs as the reference trainer of MLPerf Tiny makes them: ``[49, 10, 1]``.
 
     Windows of 30 ms every 20 ms, 40 mel bands from 20 to 4,000 Hz, 10 coefficients.
@@ -77,7 +77,7 @@ def keyword_features(sound: Floats) -> Floats:
     frames = np.abs(np.fft.rfft(_frames(sound, 480, 320, 49) * _hann(480), 512))
     mel = frames @ _mel_weights(40, 512, 20.0, 4000.0, _hz_to_mel).T
     found = dct(np.log(mel + 1e-6), type=2, axis=-1) / np.sqrt(2 * 40)
-    return np.asarray(found[:, :10, None])
+    return np.asarray(found[:, :coefficients, None])
 
 
 def machine_features(sound: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import subprocess
 import sys
@@ -50,3 +51,13 @@ def test_the_tree_of_rooms_names_every_package() -> None:
         named = set(re.findall(r"^  (\w+)/ ", part, re.M))
         there = {each.parent.name for each in (ROOT / wheel).glob("*/__init__.py")}
         assert named == there, wheel
+
+
+def test_the_tables_of_the_quantization_page_are_those_of_the_results() -> None:
+    from benchmarks.quantizers.tables import with_tables
+
+    page = (ROOT / "docs" / "quantization.md").read_text("utf-8")
+    results = json.loads((ROOT / "benchmarks" / "results" / "packaging.json").read_text("utf-8"))
+    assert with_tables(page, results) == page
+    for bar in results["bars"]:
+        assert bar["what"] in page
