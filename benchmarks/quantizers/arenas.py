@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks.quantizers.environments import CACHE
 from edgeops.domain.errors import EdgeopsError
-from edgeops.packaging.arena import measure_arena
 from edgeops.packaging.engines import engine_for
+from edgeops.packaging.gates.arena import measure_arena
 
 _PLAIN = Path(__file__).with_name("plain_arena.py")
 _EXAMPLES = (

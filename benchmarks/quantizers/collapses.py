@@ -20,15 +20,15 @@ from device_agent.protocol.manifest import TensorSpec
 from edgeops.domain.errors import EdgeopsError, GateFailed
 from edgeops.packaging.build import build_package
 from edgeops.packaging.convert.fidelity import MAX_SQNR_DB, relative_error, sqnr_db
-from edgeops.packaging.effect import check_effect
 from edgeops.packaging.engines import engine_for
 from edgeops.packaging.evaluate import answers
-from edgeops.packaging.golden_rows import LabelledRows, read_golden_rows
-from edgeops.packaging.model_file import ModelFile, on_trial
+from edgeops.packaging.files.model_file import ModelFile, on_trial
+from edgeops.packaging.gates.effect import check_effect
 from edgeops.packaging.profiles import load_profiles
 from edgeops.packaging.recipes import RECIPES
 from edgeops.packaging.recipes.schema import Recipe
 from edgeops.packaging.request import PackageRequest
+from edgeops.packaging.rows.golden_rows import LabelledRows, read_golden_rows
 from edgeops.trust.keys import SigningKey
 
 BOTH_PI = ("raspberry-pi-zero-2w", "raspberry-pi-32-bit")

@@ -254,3 +254,20 @@ def test_the_first_operator_that_differs_is_found_by_cutting() -> None:
     assert first_that_differs(100, cut, run) == 77
     assert len(cuts) <= 8
     assert first_that_differs(70, cut, run) is None
+
+
+def test_a_file_of_which_a_part_is_quantized_is_packaged_with_a_warning(tmp_path: Path) -> None:
+    rules = RecipeManager()
+    rules.add_static_config("^convolved;", ALL, 8, 8)
+    (tmp_path / "model").write_bytes(quantized(rules, statistics=True))
+    said: list[str] = []
+    request = PackageRequest(
+        models=(tmp_path / "model",),
+        name="shapes",
+        version=1,
+        profiles=("raspberry-pi-zero-2w",),
+        cache=CACHE,
+    )
+    build_package(request, SigningKey.generate(), said.append)
+    assert any(line.endswith("is quantized already: it has int8 weights") for line in said)
+    assert any(line.startswith("warning: only 2 % of its weights are (") for line in said)

@@ -13,10 +13,14 @@ from edgeops.packaging.convert.errors import ConverterMissing
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.steps import examine
 from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.gates.effect import said_counts
 from edgeops.packaging.gates.score_errors import ScoreErrors
 from edgeops.packaging.gates.verdicts import Verdict
-from edgeops.packaging.record.anatomy import Anatomy
+from edgeops.packaging.record.anatomy import QUANTIZED_DTYPES, Anatomy
 from edgeops.packaging.record.build_record import BUILD_RECORD, ArtifactRecord, BuildRecord
+
+MOSTLY = 0.5
+"""Share of the weights from which on a file counts as quantized without a warning."""
 
 
 def examine_files(
@@ -36,9 +40,23 @@ def examine_files(
         except (ConverterMissing, InvalidModel) as error:
             progress(f"note: {file.name} is not looked into: {error}")
             continue
-        if file.made is None and (dtype := found[form].quantized):
-            progress(f"note: {file.name} is quantized already: it has {dtype} weights")
+        if file.made is None:
+            _tell_of_quantized(file.name, found[form], progress)
     return found
+
+
+def _tell_of_quantized(name: str, found: Anatomy, progress: Callable[[str], None]) -> None:
+    """Say what of a file is quantized, whatever it is called, and warn if that is the lesser part."""
+    if not (dtype := found.quantized):
+        return
+    progress(f"note: {name} is quantized already: it has {dtype} weights")
+    share = sum(n for each, n in found.weights.items() if each in QUANTIZED_DTYPES)
+    share /= max(1, sum(found.weights.values()))
+    if share < MOSTLY:
+        progress(
+            f"warning: only {100 * share:.0f} % of its weights are ({said_counts(found.weights)}): "
+            "whoever quantized it may not know"
+        )
 
 
 def float_name(form: str) -> str:
