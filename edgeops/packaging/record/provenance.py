@@ -46,7 +46,7 @@ def examine_files(
 
 
 def _tell_of_quantized(name: str, found: Anatomy, progress: Callable[[str], None]) -> None:
-    """Say what of a file is quantized, whatever it is called, and warn if that is the lesser part."""
+    """Say that a file is quantized, whatever it is called; warn if only a part of it is."""
     if not (dtype := found.quantized):
         return
     progress(f"note: {name} is quantized already: it has {dtype} weights")
