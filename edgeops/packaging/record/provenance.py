@@ -50,8 +50,8 @@ def _tell_of_quantized(name: str, found: Anatomy, progress: Callable[[str], None
     if not (dtype := found.quantized):
         return
     progress(f"note: {name} is quantized already: it has {dtype} weights")
-    share = sum(n for each, n in found.weights.items() if each in QUANTIZED_DTYPES)
-    share /= max(1, sum(found.weights.values()))
+    count = sum(n for each, n in found.weights.items() if each in QUANTIZED_DTYPES)
+    share = count / max(1, sum(found.weights.values()))
     if share < MOSTLY:
         progress(
             f"warning: only {100 * share:.0f} % of its weights are ({said_counts(found.weights)}): "
