@@ -143,12 +143,13 @@ def _own(own: Mapping[str, Any]) -> str:
 def healthy_table(healthy: Sequence[Mapping[str, Any]]) -> str:
     """Return the list of healthy packages."""
     return _table(
-        ("model", "recipe", "profiles", "outcome"),
+        ("model", "recipe", "profiles", "drop allowed", "outcome"),
         (
             (
                 each["model"],
                 each["recipe"] + _found(each),
                 ", ".join(each["profiles"]),
+                f"{100 * each['max_drop']:g} %",
                 each["outcome"] if each["outcome"] == "packaged" else f"**{each['why'][:160]}**",
             )
             for each in healthy
