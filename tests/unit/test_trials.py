@@ -45,6 +45,10 @@ def test_a_small_file_that_takes_twice_as_long_as_the_float_model_comes_last() -
     assert ranked([smallest, NEAR], asked, 400)[0] == smallest  # nobody told how long floats take
     assert ranked([smallest, NEAR], asked, 400, float_ms=1.0) == [NEAR, smallest]
     assert ranked([smallest, FAR], asked, 400, float_ms=1.0) == [smallest, FAR]
+    blink = replace(smallest, latency_ms=0.03)  # of such times the factor is chance
+    assert ranked([blink, NEAR], asked, 400, float_ms=0.01) == [blink, NEAR]
+    worse = replace(SLOW, agreement=0.95)
+    assert ranked([FAR, worse], asked, 400, float_ms=1.0) == [worse, FAR]
     finest = replace(asked, objective="accuracy")
     assert ranked([smallest, SMALL], finest, 400, float_ms=1.0)[0] == smallest
 

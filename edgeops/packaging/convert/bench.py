@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import Recipe
 
 Rows = list[NDArray[Any]]
+TIMED_ROWS = 8
 
 
 class Bench(Protocol):
@@ -47,3 +50,19 @@ class Bench(Protocol):
 
     def run(self, data: bytes | None, rows: Rows) -> tuple[NDArray[Any], float]:
         """Return a file's answers ``[n, ...]``, the float model's for None, and ms for a row."""
+
+
+def median_ms(run: Callable[[Rows], object], rows: Rows) -> float:
+    """Return what one row takes, in ms: the median of parts, since what disturbs moves a mean.
+
+    Args:
+        run: answers rows.
+        rows: run in parts of several, because each call of ``run`` costs something itself.
+    """
+    took_s = []
+    for start in range(0, len(rows), TIMED_ROWS):
+        part = rows[start : start + TIMED_ROWS]
+        begun_s = time.perf_counter()
+        run(part)
+        took_s.append((time.perf_counter() - begun_s) / len(part))
+    return statistics.median(took_s) * 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgeops.packaging.convert.bench import Rows
+from edgeops.packaging.convert.bench import Rows, median_ms
 from edgeops.packaging.convert.onnx_file import (
     WEIGHTED,
     check_float,
@@ -91,6 +90,4 @@ class OnnxBench:
         """Return a file's answers ``[n, ...]``, and ms for a row."""
         session = open_session(self._float if data is None else data)
         answers = run_session(session, rows)
-        begun_s = time.perf_counter()
-        run_session(session, rows)
-        return answers, (time.perf_counter() - begun_s) * 1000 / len(rows)
+        return answers, median_ms(lambda each: run_session(session, each), rows)

@@ -32,7 +32,7 @@ from edgeops.packaging.recipes import RECIPES, Recipe
 from edgeops.packaging.recipes.trials import Search
 from edgeops.packaging.record.anatomy import Anatomy
 
-CONVERTER_VERSION = 5
+CONVERTER_VERSION = 7
 """Of this package's own part in what comes out: a new one makes every cached entry anew."""
 
 DEFAULT_LIMITS = Limits()

@@ -5,7 +5,6 @@ What the recipe promises of the model is told with the file: a gate counts wheth
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from device_agent.processing.rows import fit_row
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.manifest import TensorSpec
 from edgeops.domain.errors import InvalidInput, InvalidModel
-from edgeops.packaging.convert.bench import Rows
+from edgeops.packaging.convert.bench import Rows, median_ms
 from edgeops.packaging.convert.calibration import FEW_ROWS
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.job import Report
@@ -227,9 +226,7 @@ class TfliteBench:
         """Return a file's answers ``[n, ...]``, and ms for a row."""
         interpreter = load(self._data if data is None else data, delegates=True)
         answers = run_rows(interpreter, rows)
-        begun_s = time.perf_counter()
-        run_rows(interpreter, rows)
-        return answers, (time.perf_counter() - begun_s) * 1000 / len(rows)
+        return answers, median_ms(lambda each: run_rows(interpreter, each), rows)
 
 
 def fit_rows(data: bytes, rows: NDArray[Any]) -> Rows:

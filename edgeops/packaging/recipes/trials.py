@@ -18,7 +18,10 @@ SAME_SIZE = 1.03
 SAME_LATENCY = 1.15
 TOO_SLOW = 2.0
 """Of files of about the same size, one that takes so many times longer than another is not taken;
-and for the objective size one that takes so many times longer than the float model comes last."""
+and for the objective size one that takes so many times longer than the float model comes after the
+others."""
+TOO_SLOW_MS = 0.05
+"""Longer by less is not slow: of models that take microseconds the factor would be chance."""
 MARGIN = 0.5
 """Share of the drop that is allowed by which answers may differ on the rows that judge. A search
 has few rows, and the best of many candidates is also the luckiest."""
@@ -139,15 +142,20 @@ def ranked(
     least = 1.0 - MARGIN * asked.max_drop
     near = [each for each in usable if each.agreement >= least]
     rest = sorted((each for each in usable if each not in near), key=lambda each: -each.agreement)
-    slow = []
-    if asked.objective == SIZE and float_ms is not None:
-        slow = [each for each in usable if _latency_ms(each) > TOO_SLOW * float_ms]
-    return [
-        *_by_objective([each for each in near if each not in slow], asked.objective, float_bytes),
-        *_by_objective([each for each in near if each in slow], asked.objective, float_bytes),
-        *(each for each in rest if each not in slow),
-        *(each for each in rest if each in slow),
-    ]
+    quick = [each for each in near if not _is_slow(each, asked, float_ms)]
+    slow = [each for each in near if each not in quick]
+    ordered = [_by_objective(part, asked.objective, float_bytes) for part in (quick, slow)]
+    return [*ordered[0], *ordered[1], *rest]
+
+
+def _is_slow(trial: Trial, asked: Search, float_ms: float | None) -> bool:
+    if asked.objective != SIZE or float_ms is None:
+        return False
+    return _latency_ms(trial) > _slowest_ms(float_ms)
+
+
+def _slowest_ms(than_ms: float) -> float:
+    return max(TOO_SLOW * than_ms, than_ms + TOO_SLOW_MS)
 
 
 def _by_objective(near: Sequence[Trial], objective: str, float_bytes: int) -> list[Trial]:
@@ -166,7 +174,9 @@ def _best(usable: Sequence[Trial], objective: str) -> Trial:
     if objective == LATENCY:
         equal = _within(usable, SAME_LATENCY, _latency_ms)
     else:
-        equal = _within(_within(usable, SAME_SIZE, _size), TOO_SLOW, _latency_ms)
+        equal = _within(usable, SAME_SIZE, _size)
+        fastest_ms = min(map(_latency_ms, equal))
+        equal = [each for each in equal if _latency_ms(each) <= _slowest_ms(fastest_ms)]
     return max(equal, key=lambda each: each.sqnr_db)
 
 
