@@ -59,6 +59,41 @@ def trial(recipe: str, size_bytes: int | None, sqnr_db: float, **more: object) -
     )
 
 
+def searched_artifact() -> ArtifactFacts:
+    """Return an artifact that was searched for, with operations and sensitivity."""
+    return ArtifactFacts(
+        digest=DIGEST,
+        format="tflite",
+        size_bytes=28_120,
+        runtimes=("litert",),
+        supports=(
+            SupportFacts(profile="raspberry-pi-zero-2w", runtime="litert", runs=True, found=RUNS),
+            SupportFacts(profile="x86-64-generic", runtime="litert", runs=True, found=RUNS),
+        ),
+        recipe="tflite-int8",
+        source=DIGEST,
+        float_model=DIGEST,
+        calibration=DIGEST,
+        ranges=11,
+        excluded=(FUSED,),
+        notes=("an operator stays in floats",),
+        tools=(("ai-edge-quantizer", "0.10.0"),),
+        operations=RESIDUAL,
+        trials=(
+            trial("tflite-float16", 52_000, 63.8, on_front=True),
+            trial("tflite-int8", 28_120, 26.7, on_front=True, chosen=True),
+            trial("tflite-int8-mse", 28_120, 26.1),
+            trial("tflite-dynamic", 27_000, 2.0, why_not="too far from the float model"),
+            trial("tflite-int16", None, 0.0, why_not="the quantizer failed: KeyError"),
+        ),
+        stopped="all candidates were tried: 5 candidates",
+        sensitivity=(
+            SensitivityFacts(name=FUSED, error=0.27, number=1, type="CONV_2D"),
+            SensitivityFacts(name="gone/Conv2D", error=0.00021),
+        ),
+    )
+
+
 def full_package() -> PackageFacts:
     """Return a package that was searched for, measured and waived, with one file for two boards."""
     return PackageFacts(
@@ -90,41 +125,7 @@ def full_package() -> PackageFacts:
                 evidence=evidence(1, 0.008),
             ),
         ),
-        artifacts=(
-            ArtifactFacts(
-                digest=DIGEST,
-                format="tflite",
-                size_bytes=28_120,
-                runtimes=("litert",),
-                supports=(
-                    SupportFacts(
-                        profile="raspberry-pi-zero-2w", runtime="litert", runs=True, found=RUNS
-                    ),
-                    SupportFacts(profile="x86-64-generic", runtime="litert", runs=True, found=RUNS),
-                ),
-                recipe="tflite-int8",
-                source=DIGEST,
-                float_model=DIGEST,
-                calibration=DIGEST,
-                ranges=11,
-                excluded=(FUSED,),
-                notes=("an operator stays in floats",),
-                tools=(("ai-edge-quantizer", "0.10.0"),),
-                operations=RESIDUAL,
-                trials=(
-                    trial("tflite-float16", 52_000, 63.8, on_front=True),
-                    trial("tflite-int8", 28_120, 26.7, on_front=True, chosen=True),
-                    trial("tflite-int8-mse", 28_120, 26.1),
-                    trial("tflite-dynamic", 27_000, 2.0, why_not="too far from the float model"),
-                    trial("tflite-int16", None, 0.0, why_not="the quantizer failed: KeyError"),
-                ),
-                stopped="all candidates were tried: 5 candidates",
-                sensitivity=(
-                    SensitivityFacts(name=FUSED, error=0.27, number=1, type="CONV_2D"),
-                    SensitivityFacts(name="gone/Conv2D", error=0.00021),
-                ),
-            ),
-        ),
+        artifacts=(searched_artifact(),),
         errors=(
             ErrorFacts(
                 runtime="litert",
