@@ -93,6 +93,7 @@ def build_package(
     gates = Gates(request.waivers, progress)
     check_search(request.recipes, rows.evaluation, request.waivers)
     files = read_models(request, profiles, rows.calibration, progress)
+    anatomies = examine_files(files, request.cache, progress)
     planned = plan_variants(profiles, files.keys())
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
     files = {form: files[form] for form in dict.fromkeys(each.format for each in planned)}
@@ -105,7 +106,6 @@ def build_package(
         for runtime, engine in engines.items()
     }
     _check_labels(request, evaluations)
-    anatomies = examine_files(files, request.cache, progress)
     gates.hold(EFFECT_GATE, effect_checks(files, anatomies))
     gates.hold(RUNTIME_GATE, runtime_checks(files, evaluations, rows.any, request.cache))
     gates.hold(GOLDEN_GATE, golden_checks(evaluations, request.min_accuracy))

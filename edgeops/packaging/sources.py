@@ -21,7 +21,6 @@ from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidGolden, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
 from edgeops.packaging.convert import Converted, convert
-from edgeops.packaging.convert.as_is import check_as_is
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.files.model_file import ModelFile
@@ -172,7 +171,7 @@ def _artifacts(
     if source.kind.is_artifact:
         form = source.kind.value
         recipe = _recipe_for(form, recipes)
-        yield _as_is(source, workshop) if recipe is None else _made(source, recipe, workshop)
+        yield _as_is(source) if recipe is None else _made(source, recipe, workshop)
         return
     wanted = dict.fromkeys(_form_for(profile, source) for profile in profiles)
     chosen = {form: _recipe_for(form, recipes or (FLOAT,)) for form in wanted}
@@ -215,7 +214,7 @@ def _form_for(profile: Profile, source: Source) -> str:
     return next((form for form in forms if form in source.kind.formats), source.kind.formats[0])
 
 
-def _as_is(source: Source, workshop: Workshop) -> ModelFile:
+def _as_is(source: Source) -> ModelFile:
     if source.side_files:
         raise InvalidModel(
             f"{source.path} has weights in {source.side_files[0].name}: devices take one file",
@@ -225,7 +224,6 @@ def _as_is(source: Source, workshop: Workshop) -> ModelFile:
     data = source.path.read_bytes()
     if source.kind is SourceKind.ONNX:
         check_versions(data, str(source.path))
-    check_as_is(source, workshop.progress)
     return ModelFile(
         name=str(source.path),
         data=data,

@@ -98,7 +98,7 @@ def test_a_forked_child_answers_as_one_that_is_started() -> None:
         "import tempfile\n"
         "from pathlib import Path\n"
         "from edgeops.domain.errors import EdgeopsError\n"
-        "from edgeops.packaging.convert.steps import examine\n"
+        "from edgeops.packaging.convert.examine import examine\n"
         "from tests.fuzz.targets import TARGETS\n"
         "def outcome(read):\n"
         "    try:\n"

@@ -21,8 +21,8 @@ from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from edgeops.domain.errors import InvalidModel
 from edgeops.packaging.build import build_package
 from edgeops.packaging.convert import Limits
-from edgeops.packaging.convert.as_is import check_as_is
 from edgeops.packaging.convert.errors import ConversionFailed
+from edgeops.packaging.convert.examine import examine
 from edgeops.packaging.convert.source import SourceKind, read_source
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
@@ -325,13 +325,13 @@ def test_a_flatbuffer_bomb_is_refused_in_bounds(
 
 
 def test_a_look_that_takes_too_long_or_too_much_memory_is_ended(tmp_path: Path) -> None:
-    source = read_source(models.digits_tflite(2), trust_code=False)
+    data = models.digits_tflite(2).read_bytes()
     with pytest.raises(ConversionFailed, match=r"took more than 0\.01 s"):
-        check_as_is(source, print, Limits(timeout_s=0.01))
-    (tmp_path / "gib.onnx").write_bytes(hostile.onnx_file(lambda m: hostile.fills(m, 2**28)))
-    source = read_source(tmp_path / "gib.onnx", trust_code=False)
+        examine(data, "tflite", tmp_path, Limits(timeout_s=0.01))
+    data = hostile.onnx_file(lambda m: hostile.fills(m, 2**28))
     with pytest.raises(InvalidModel, match="cannot run the model.*ConstantOfShape"):
-        check_as_is(source, print, Limits(memory_mib=400))
+        examine(data, "onnx", tmp_path, Limits(memory_mib=400))
+    assert left_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("recipes", [(), ("float32",)], ids=["as it is", "float32"])

@@ -22,6 +22,9 @@ from device_agent.protocol.ids import Digest, digest_hex, digest_of
 from edgeops.domain.errors import StoreFailed
 from edgeops.packaging.convert.job import MAX_REPORT_BYTES, Report
 
+CONVERTER_VERSION = 8
+"""Of this package's own part in what comes out: a new one makes every kept entry anew."""
+
 REPORT_FILE = "report.json"
 PARTIAL = ".new-"
 BROKEN = ".old-"

@@ -79,11 +79,6 @@ def _convert(job: Job) -> Report:
 
         return convert_sklearn_model(source, target, trust_code=job.trust_code)
     data = source.read_bytes()
-    if job.task is Task.CHECK:
-        from edgeops.packaging.convert.as_is import try_out
-
-        try_out(data, job.kind)
-        return Report()
     if job.task is Task.LOCATE:
         return _located(data, job)
     if job.task is Task.EXAMINE:

@@ -59,12 +59,10 @@ class Task(StrEnum):
     """Find the recipe for an objective, and make its artifact."""
     REBUILD = "rebuild"
     """Make it again, from the ranges and exclusions of its making."""
-    CHECK = "check"
-    """Look at an artifact that is packaged as it is, and run it once."""
     LOCATE = "locate"
     """Find the first operator that engines compute otherwise; a note names it."""
     EXAMINE = "examine"
-    """Write its anatomy."""
+    """Run it once on zeros, and write its anatomy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ class Job:
         digest: of its bytes, so that what was checked is what is converted.
         kind: what it is. Artifacts are quantized, the others converted to the recipe's format
             as floats.
-        target: path of the file to write; nothing is written by ``CHECK``.
+        target: path of the file to write; nothing is written by ``LOCATE``.
         recipe: what to make; of a model to examine or to search for only its format counts.
         calibration: path of an ``.npy`` with calibration rows, or None.
         trust_code: let Keras load code.

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from edgeops.packaging.convert.onnx_file import parse
+from edgeops.packaging.convert.onnx_float import run_once
 from edgeops.packaging.record.anatomy import Anatomy, Operation, live_bytes
 
 _4_BIT = (TensorProto.INT4, TensorProto.UINT4)
@@ -24,9 +25,10 @@ def onnx_anatomy(data: bytes) -> Anatomy:
     Shapes are those that ONNX infers with one row; what it cannot infer weighs nothing.
 
     Raises:
-        InvalidModel: damaged, or not valid ONNX.
+        InvalidModel: as ``onnx_file.parse``, or ONNX Runtime cannot run it once.
     """
     model = parse(data)
+    run_once(data)
     reader = _Reader(_with_one_row(model))
     operations = tuple(
         reader.operation(node) for node in model.graph.node if not _is_constant(node)

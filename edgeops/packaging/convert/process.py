@@ -50,6 +50,9 @@ class Limits:
     memory_mib: int = 8192
 
 
+DEFAULT_LIMITS = Limits()
+
+
 def run_job(
     job: Job,
     limits: Limits,

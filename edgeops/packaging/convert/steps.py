@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,24 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from device_agent.protocol.ids import digest_of
-from edgeops.domain.errors import InvalidInput, InvalidModel, StoreFailed
+from edgeops.domain.errors import InvalidInput
 from edgeops.packaging.convert import tools
-from edgeops.packaging.convert.cache import Kept, cached
+from edgeops.packaging.convert.cache import CONVERTER_VERSION, Kept, cached
 from edgeops.packaging.convert.calibration import calibration_rows, rows_digest
-from edgeops.packaging.convert.errors import ConversionFailed, ConverterMissing
+from edgeops.packaging.convert.examine import as_file
 from edgeops.packaging.convert.job import Job, Report, Task
-from edgeops.packaging.convert.process import Limits, run_job
+from edgeops.packaging.convert.process import DEFAULT_LIMITS, Limits, run_job
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.recipes import RECIPES, Recipe
 from edgeops.packaging.recipes.trials import Search
-from edgeops.packaging.record.anatomy import Anatomy
-
-CONVERTER_VERSION = 7
-"""Of this package's own part in what comes out: a new one makes every cached entry anew."""
-
-DEFAULT_LIMITS = Limits()
 
 Progress = Callable[[str], None]
 
@@ -144,7 +136,7 @@ def rebuild(
     Raises:
         EdgeopsError: as ``convert``.
     """
-    with _as_file(float_data, recipe.format, cache) as source:
+    with as_file(float_data, recipe.format, cache) as source:
         said = source.path.with_name("making.json")
         said.write_bytes(making.to_bytes())
         target = source.path.with_name(f"again.{recipe.format}")
@@ -162,99 +154,6 @@ def rebuild(
         )
         run_job(job, limits)
         return target.read_bytes()
-
-
-def examine(data: bytes, form: str, cache: Path, limits: Limits = DEFAULT_LIMITS) -> Anatomy:
-    """Return the anatomy of an artifact, read in a child.
-
-    Args:
-        data: the file.
-        form: its format.
-        cache: folder in which anatomies are kept.
-        limits: time and memory.
-
-    Raises:
-        InvalidModel: damaged.
-        ConverterMissing: what reads the format is not installed.
-    """
-    versions = tools.versions(tools.CHECKING[form], f"examining .{form} files")
-    key = {
-        "converter": CONVERTER_VERSION,
-        "examined": digest_of(data),
-        "tools": versions,
-    }
-
-    def make(target: Path) -> Report:
-        with _as_file(data, form, cache) as source:
-            return run_job(
-                Job(
-                    task=Task.EXAMINE,
-                    source=str(source.path),
-                    digest=source.digest,
-                    kind=source.kind,
-                    target=str(target.absolute()),
-                    recipe=RECIPES[f"{form}-float32"],
-                    calibration=None,
-                    trust_code=False,
-                    memory_mib=limits.memory_mib,
-                ),
-                limits,
-            )
-
-    return Anatomy.from_bytes(cached(cache, key, "anatomy.json", make).path.read_bytes())
-
-
-def locate(
-    data: bytes,
-    form: str,
-    rows: NDArray[Any],
-    engines: Sequence[Engine],
-    cache: Path,
-    limits: Limits = DEFAULT_LIMITS,
-) -> str | None:
-    """Return the first operator that engines compute otherwise, None if that cannot be told.
-
-    Args:
-        data: an artifact.
-        form: its format.
-        rows: inputs of the model ``[n, ...]``, after preprocessing.
-        engines: what runs it on devices.
-        cache: a folder for files in between.
-        limits: time and memory.
-    """
-    others = [each for each in engines if each.python != sys.executable]
-    with _as_file(data, form, cache) as source:
-        file = source.path.with_name("rows.npy")
-        np.save(file, rows, allow_pickle=False)
-        job = Job(
-            task=Task.LOCATE,
-            source=str(source.path),
-            digest=source.digest,
-            kind=source.kind,
-            target="",
-            recipe=RECIPES[f"{form}-float32"],
-            calibration=str(file),
-            trust_code=False,
-            memory_mib=limits.memory_mib,
-            others=tuple(kind for engine in others for kind in engine.kinds),
-        )
-        try:
-            return next(iter(run_job(job, limits).notes), None)
-        except (InvalidModel, InvalidInput, ConversionFailed, ConverterMissing):
-            return None
-
-
-@contextmanager
-def _as_file(data: bytes, form: str, cache: Path) -> Iterator[Source]:
-    """Lay a model into a folder of its own."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".model-", dir=cache) as folder:
-            path = Path(folder).absolute() / f"model.{form}"
-            path.write_bytes(data)
-            yield Source(path=path, kind=SourceKind(form), digest=digest_of(data))
-    except OSError as error:
-        raise StoreFailed(f"{cache}: {error.strerror or error}") from error
 
 
 def _check_way(source: Source, recipe: Recipe) -> None:

@@ -6,13 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from edgeops.packaging.convert.tflite_checks import checked
 from edgeops.packaging.convert.tflite_file import (
     WEIGHT_DTYPES,
     dtype_of,
     is_constant,
-    load,
     operator_name,
-    unpack,
 )
 from edgeops.packaging.record.anatomy import Anatomy, Operation, live_bytes
 
@@ -36,10 +35,9 @@ def tflite_anatomy(data: bytes) -> Anatomy:
     """Return what the first subgraph of a file is made of.
 
     Raises:
-        InvalidModel: LiteRT cannot load it.
+        InvalidModel: as ``tflite_checks.checked``, which runs it once.
     """
-    load(data)
-    model = unpack(data)
+    model = checked(data)
     graph = model.subgraphs[0]
     reader = _Reader(model, graph)
     operations = tuple(reader.operation(each) for each in graph.operators)

@@ -20,9 +20,9 @@ from device_agent.protocol.ids import digest_of
 from device_agent.protocol.manifest import TensorSpec
 from device_agent.runtimes.available import available_runtimes, runtime_package
 from edgeops.domain.errors import GateFailed, InvalidModel
+from edgeops.packaging.convert.examine import locate
 from edgeops.packaging.convert.fidelity import relative_error, sqnr_db
 from edgeops.packaging.convert.repair import MAX_FLOAT_ERROR, disagreement
-from edgeops.packaging.convert.steps import locate
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Evaluation, answers
 from edgeops.packaging.files.model_file import ModelFile, on_trial

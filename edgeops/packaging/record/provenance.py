@@ -10,8 +10,8 @@ from pathlib import Path
 from device_agent.protocol.ids import digest_of
 from edgeops.domain.errors import InvalidModel
 from edgeops.packaging.convert.errors import ConverterMissing
+from edgeops.packaging.convert.examine import examine
 from edgeops.packaging.convert.job import Report
-from edgeops.packaging.convert.steps import examine
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.gates.effect import said_counts
 from edgeops.packaging.gates.score_errors import ScoreErrors
@@ -26,9 +26,17 @@ MOSTLY = 0.5
 def examine_files(
     files: Mapping[str, ModelFile], cache: Path | None, progress: Callable[[str], None]
 ) -> dict[str, Anatomy]:
-    """Return the anatomies of artifacts by format, those that something here can read.
+    """Run artifacts once on zeros, in bounds; return their anatomies by format.
 
-    What a runtime takes and ONNX's checker does not is packaged all the same, and that is said.
+    What is not looked into, for nothing here reads its format, is left out, and that is said.
+
+    Args:
+        files: the artifacts by format.
+        cache: folder in which anatomies are kept, or None.
+        progress: told what else was seen.
+
+    Raises:
+        InvalidModel, ConversionFailed, StoreFailed: as ``examine``, with the file's name.
     """
     if cache is None:
         with tempfile.TemporaryDirectory(prefix="edgeops-examine-") as folder:
@@ -37,9 +45,11 @@ def examine_files(
     for form, file in files.items():
         try:
             found[form] = examine(file.data, form, cache)
-        except (ConverterMissing, InvalidModel) as error:
-            progress(f"note: {file.name} is not looked into: {error}")
+        except ConverterMissing as error:
+            progress(f"warning: {file.name} is not looked into: {error} ({error.next_step})")
             continue
+        except InvalidModel as error:
+            raise InvalidModel(f"{file.name}: {error}", next_step=error.next_step) from error
         if file.made is None:
             _tell_of_quantized(file.name, found[form], progress)
     return found
