@@ -1,22 +1,22 @@
 """The disk, through one small door: everything the agent must not lose goes through here.
 
 Paths are relative to the state folder and written with ``/``. ``replace`` is the only way in
-which a document changes: temporary file, fsync, rename, fsync of the folder. Every ``OSError``
-leaves as ``StorageFailed`` with a reason code.
+which a document changes: temporary file, fsync, rename, fsync of the folder. A folder that has to
+be made is durable before anything is put into it. Every ``OSError`` leaves as ``StorageFailed``
+with a reason code.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.reasons import Reason
+from device_agent.shell.disk import Disk, FolderDisk
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -57,104 +57,100 @@ class Storage(Protocol):
         ...
 
 
-class FolderStorage:
-    """A folder of a real file system."""
+class DiskStorage:
+    """Storage on a disk: this is where the order of writing and syncing is decided."""
 
-    def __init__(self, root: Path) -> None:
-        """Make the folder (mode 0700) if it is missing."""
+    def __init__(self, disk: Disk, root: Path) -> None:
+        """Take a disk, and the folder by which errors name it."""
         self.root = root
-        with _door("make", root):
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._disk = disk
 
     def read(self, path: str) -> bytes | None:
         """Return a file's bytes, None if it does not exist."""
-        with _door("read", self.root / path):
+        with self._door("read", path):
             try:
-                return (self.root / path).read_bytes()
+                return self._disk.read(path)
             except FileNotFoundError:
                 return None
 
     def replace(self, path: str, data: bytes) -> None:
         """Make ``path`` hold ``data`` durably."""
-        target = self.root / path
-        temporary = target.with_name(target.name + ".new")
-        with _door("write", target):
-            self._make_parent(target)
+        temporary = path + ".new"
+        with self._door("write", path):
+            self._make_parent(path)
             try:
-                with open(temporary, "wb", opener=_private) as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, target)
+                self._disk.write(temporary, 0, data, fresh=True)
+                self._disk.sync(temporary)
+                self._disk.rename(temporary, path)
             except OSError:
-                temporary.unlink(missing_ok=True)
+                self._remove(temporary)
                 raise
-            _sync_folder(target.parent)
+            self._disk.sync_folder(_parent(path))
 
     def write_at(self, path: str, offset: int, data: bytes) -> None:
         """Write into a file at ``offset``."""
-        target = self.root / path
-        with _door("write", target):
-            self._make_parent(target)
-            descriptor = os.open(target, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                while data:
-                    written = os.pwrite(descriptor, data, offset)
-                    data, offset = data[written:], offset + written
-            finally:
-                os.close(descriptor)
+        with self._door("write", path):
+            self._make_parent(path)
+            self._disk.write(path, offset, data)
 
     def sync(self, path: str) -> None:
         """Make what was written into ``path`` durable."""
-        with _door("sync", self.root / path):
-            descriptor = os.open(self.root / path, os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            _sync_folder((self.root / path).parent)
+        with self._door("sync", path):
+            self._disk.sync(path)
+            self._disk.sync_folder(_parent(path))
 
     def rename(self, old: str, new: str) -> None:
         """Rename durably."""
-        with _door("rename", self.root / old):
-            self._make_parent(self.root / new)
-            os.replace(self.root / old, self.root / new)
-            _sync_folder((self.root / new).parent)
+        with self._door("rename", old):
+            self._make_parent(new)
+            self._disk.rename(old, new)
+            self._disk.sync_folder(_parent(new))
 
     def remove(self, path: str) -> None:
         """Remove a file if it exists."""
-        with _door("remove", self.root / path):
-            (self.root / path).unlink(missing_ok=True)
+        with self._door("remove", path):
+            self._remove(path)
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, sorted."""
-        with _door("list", self.root / folder):
+        with self._door("list", folder):
             try:
-                return sorted(os.listdir(self.root / folder))
+                return sorted(self._disk.names(folder))
             except FileNotFoundError:
                 return []
 
     def free_bytes(self) -> int:
         """Return the bytes that an ordinary user may still write here."""
-        with _door("measure", self.root):
-            return shutil.disk_usage(self.root).free
+        with self._door("measure", ""):
+            return self._disk.free_bytes()
 
-    def _make_parent(self, target: Path) -> None:
-        if not target.parent.is_dir():
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _sync_folder(target.parent.parent)
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self._disk.remove(path)
+
+    def _make_parent(self, path: str) -> None:
+        folder = _parent(path)
+        if folder and not self._disk.has_folder(folder):
+            self._make_parent(folder)
+            self._disk.make_folder(folder)
+            self._disk.sync_folder(_parent(folder))
+
+    def _door(self, act: str, path: str) -> AbstractContextManager[None]:
+        return _door(act, self.root / path)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+class FolderStorage(DiskStorage):
+    """A folder of a real file system."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the folder (mode 0700) if it is missing."""
+        with _door("make", root):
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        super().__init__(FolderDisk(root), root)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 @contextmanager
