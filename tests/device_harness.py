@@ -36,6 +36,7 @@ from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import Need
 from device_agent.protocol.root import ROLES, Root
+from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import FetchLimits
 from device_agent.shell.link import Connected, Message
 from device_agent.shell.live import LiveModels
@@ -251,8 +252,7 @@ class Device:
             self.live,
             options=self.options,
             chance=random.Random(1),
-            link=self.link,
-            storage=self.storage,
+            doors=Doors(link=self.link, storage=self.storage),
         )
         self.loop._resume()
         self.loop._inbox.put(Connected(session=1, session_present=False))

@@ -176,7 +176,7 @@ class Acts:
             model=deployment.model,
             version=deployment.order.version,
             profile=self._host.profile,
-            runtimes=self._host.runtimes,
+            runtimes=self._host.machine.runtimes,
             agent_version=self._host.agent_version,
         )
 
@@ -236,12 +236,10 @@ class Acts:
         serving = self._live.get(record.name)
         faces_parent = serving is not None and not record.is_known_good(deployment.digest)
         self._self_tests[record.name] = SelfTest(
-            root=self._host.root,
+            host=self._host,
             manifest=manifest,
             variant=variant,
             parent=serving.variant if serving is not None and faces_parent else None,
-            threads=self._host.threads,
-            timeout_s=self._host.self_test_timeout_s,
         )
         return record, None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ class LiveModel:
         loaded: LoadedModel,
         before: Counts | None,
         plan: SketchPlan | None = None,
+        timer_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         """Take over a loaded model.
 
@@ -67,6 +68,7 @@ class LiveModel:
             loaded: the model.
             before: counts of earlier runs of this version.
             plan: what to count of the inputs, None for a package without a reference.
+            timer_ns: measures latency.
         """
         self.digest = digest
         self.manifest = manifest
@@ -76,6 +78,7 @@ class LiveModel:
         self.inputs = _sketch(plan) if plan is not None else None
         self.closed = False
         self._loaded = loaded
+        self._timer_ns = timer_ns
         self._scores_at = [spec.name for spec in variant.outputs].index(variant.scores)
 
     def answer(self, row: Any) -> Answer:
@@ -89,13 +92,13 @@ class LiveModel:
             raise BadInput(f"{self.manifest.model} has {len(self.variant.inputs)} inputs, not 1")
         preprocessing = self.manifest.preprocessing
         fitted = prepare_row(row, preprocessing, self.variant.inputs[0])
-        started = time.perf_counter_ns()
+        started = self._timer_ns()
         try:
             outputs = self._loaded.run([fitted])
         except InferenceFailed:
             self.tally.observe_failure()
             raise
-        latency_us = (time.perf_counter_ns() - started) / 1000
+        latency_us = (self._timer_ns() - started) / 1000
         if self.inputs is not None:
             # The reference profile is of rows as the application gives them.
             self.inputs.observe(fitted if preprocessing is None else counted_row(row))
@@ -134,8 +137,9 @@ class LiveModel:
 class LiveModels:
     """The live model of each name. Written by the agent's loop, read by callers' threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, timer_ns: Callable[[], int] = time.perf_counter_ns) -> None:
         """Begin with none: day zero."""
+        self.timer_ns = timer_ns
         self._models: dict[ModelName, LiveModel] = {}
         self._resting: dict[ModelName, LiveModel] = {}
 

@@ -10,8 +10,6 @@ import logging
 import queue
 import random
 import threading
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,10 +24,10 @@ from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
 from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
-from device_agent.runtimes.available import available_runtimes
 from device_agent.shell.acts import Acts
 from device_agent.shell.commands import CommandLog
 from device_agent.shell.deployer import Deployer
+from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher, FetchLimits
 from device_agent.shell.identity import next_session
 from device_agent.shell.link import (
@@ -87,8 +85,7 @@ class AgentLoop:
         *,
         options: AgentOptions | None = None,
         chance: random.Random | None = None,
-        link: LinkLike | None = None,
-        storage: Storage | None = None,
+        doors: Doors | None = None,
     ) -> None:
         """Open the state folder and bring the models up; ``run`` begins to talk.
 
@@ -98,32 +95,33 @@ class AgentLoop:
             live: the models that answer.
             options: intervals and bounds.
             chance: for jitter.
-            link: instead of a connection to the enrolment's broker.
-            storage: instead of the state folder itself, which it must stand for.
+            doors: what is outside of it; by default this machine, its disk and its network.
 
         Raises:
             AgentError: the folder cannot be used, or its root of trust is not trusted.
         """
+        doors = doors or Doors()
         self.options = options or AgentOptions()
+        self._clock = doors.clock
         self.counters: Counter[str] = Counter()
         self.live = live
         self._device = enrolment.device
-        self._instance = uuid.uuid4().hex
+        self._instance = doors.new_id()
         self._inbox: queue.Queue[object] = queue.Queue()
         self._session = self._last_session = 0
         self._generation = 0
         self._changed = True
         self._state_due_s = self._window_due_s = 0.0
-        self._window_started_s = time.time()
-        self._storage: Storage = storage or FolderStorage(root)
+        self._window_started_s = self._clock.wall_s()
+        self._storage: Storage = doors.storage or FolderStorage(root)
         self._stopping = threading.Event()
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
-        self.samples = SampleDesk(self.options.samples, chance)
+        self.samples = SampleDesk(self.options.samples, chance, clock=self._clock.monotonic_s)
         self._trust = Trust(self._storage, enrolment.root)
         self._commands = CommandLog(self._storage)
         self._outbox = Outbox(root / "outbox.sqlite")
-        self._reporter = Reporter(self._device, self._outbox)
-        self._link: LinkLike = link or Link(
+        self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
+        self._link: LinkLike = doors.link or Link(
             enrolment,
             self._inbox,
             will=self._will,
@@ -135,7 +133,7 @@ class AgentLoop:
         self._host = Host(
             root=root,
             profile=enrolment.profile,
-            runtimes=available_runtimes(),
+            machine=doors.machine,
             agent_version=__version__,
             threads=self.options.threads,
             reserve_bytes=self.options.reserve_bytes,
@@ -237,7 +235,9 @@ class AgentLoop:
         self._session = connected.session
         if not connected.session_present:
             self._link.subscribe(topics.device_filters(self._device))
-        self._fetcher.reconnected(session_present=connected.session_present, now_s=time.monotonic())
+        self._fetcher.reconnected(
+            session_present=connected.session_present, now_s=self._clock.monotonic_s()
+        )
         self._outbox.resend_all()
         self._publish_state()
         self.counters["link.connected"] += 1
@@ -253,11 +253,11 @@ class AgentLoop:
     def _accept(self, desired: Desired) -> None:
         self._generation = desired.generation
         self._changed = True
-        self._deployer.want(desired, time.monotonic())
+        self._deployer.want(desired, self._clock.monotonic_s())
 
     def _on_command(self, topic: DownTopic, payload: bytes) -> None:
         command = self._trust.open_command(payload, self._device)
-        if self._commands.begin(command, time.time()):
+        if self._commands.begin(command, self._clock.wall_s()):
             self._publish_state()
         else:
             self.counters["command.not_executed"] += 1
@@ -268,7 +268,9 @@ class AgentLoop:
 
     def _on_chunk(self, topic: DownTopic, payload: bytes) -> None:
         chunk = decode_chunk(payload)
-        used = topic.blob is not None and self._fetcher.accept(topic.blob, chunk, time.monotonic())
+        used = topic.blob is not None and self._fetcher.accept(
+            topic.blob, chunk, self._clock.monotonic_s()
+        )
         self.counters["chunk.used" if used else "chunk.not_used"] += 1
 
     def _on_root(self, topic: DownTopic, payload: bytes) -> None:
@@ -282,7 +284,7 @@ class AgentLoop:
     # ---- timers
 
     def _on_time(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock.monotonic_s()
         self._guarded(lambda: self._deployer.tick(now_s))
         self._guarded(lambda: self._fetcher.ask(now_s))
         if now_s >= self._window_due_s or self._is_window_full():
@@ -321,7 +323,7 @@ class AgentLoop:
         for name, live in self.live.items():
             self._reporter.window_closed(name, live, self._window_started_s)
             self._acts.save_counts(name)
-        self._window_started_s = time.time()
+        self._window_started_s = self._clock.wall_s()
 
     def _deployment_moved(self, deployment: object, evidence: Mapping[str, float]) -> None:
         self._reporter.deployment_moved(deployment, evidence)  # type: ignore[arg-type]
@@ -331,7 +333,7 @@ class AgentLoop:
 
     def _publish_state(self) -> None:
         self._changed = False
-        self._state_due_s = time.monotonic() + self.options.heartbeat_s
+        self._state_due_s = self._clock.monotonic_s() + self.options.heartbeat_s
         if self._session:
             self._link.publish(*self._state(self._session, online=True), retain=True)
 
@@ -352,7 +354,7 @@ class AgentLoop:
         facts: dict[str, object] = {
             "agent": __version__,
             "profile": self._host.profile,
-            "runtimes": tuple(sorted(self._host.runtimes)),
+            "runtimes": tuple(sorted(self._host.machine.runtimes)),
             "heartbeat_s": self.options.heartbeat_s,
             "disk_free_bytes": self._storage.free_bytes(),
         }
@@ -374,12 +376,12 @@ class AgentLoop:
             return None  # the will says it
 
     def _recover(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock.monotonic_s()
         self._deployer.recover(now_s)
         self._window_due_s = now_s + self.options.telemetry_interval_s
 
     def _resume(self) -> None:
-        self._deployer.resume(time.monotonic())
+        self._deployer.resume(self._clock.monotonic_s())
         stored = self._storage.read(DESIRED_PATH)
         if stored is None:
             return
@@ -392,7 +394,7 @@ class AgentLoop:
         self._acts.stop()
         self._guarded(self._close_windows)
         self._keep_samples(everything=True)
-        self._guarded(lambda: self._fetcher.flush(time.monotonic()))
+        self._guarded(lambda: self._fetcher.flush(self._clock.monotonic_s()))
         self._link.stop(self._farewell())
         self.live.close()
         self._outbox.close()

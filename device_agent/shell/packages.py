@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agent.core.counts import Counts
@@ -15,8 +15,8 @@ from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from device_agent.protocol.plan import SketchPlan
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reference import ReferenceProfile
-from device_agent.runtimes.available import get_runtime
 from device_agent.shell.blobs import blob_path
+from device_agent.shell.doors import Machine
 from device_agent.shell.live import LiveModel, LiveModels
 from device_agent.shell.storage import Storage
 
@@ -44,8 +44,8 @@ class Host:
 
     root: Path
     profile: str
-    runtimes: frozenset[str]
     agent_version: str
+    machine: Machine = field(default_factory=Machine)
     threads: int = 1
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk for the journal and the outbox."""
@@ -63,13 +63,14 @@ def load_into(
     """
     digest = record.slots[letter].manifest.digest
     manifest = read_manifest(storage, digest)
-    variant = manifest.variant_for(host.profile, host.runtimes) if manifest else None
+    variant = manifest.variant_for(host.profile, host.machine.runtimes) if manifest else None
     if manifest is None or variant is None:
         raise ModelRefused(Reason.LOAD_FAILED, f"manifest {digest} is missing or damaged")
     artifact = variant.artifact.ref.digest
     if not has_blob(storage, artifact):
         raise ModelRefused(Reason.LOAD_FAILED, f"artifact {artifact} is missing or damaged")
-    loaded = get_runtime(variant.runtime).load(host.root / blob_path(artifact), host.threads)
+    path = host.root / blob_path(artifact)
+    loaded = host.machine.load(variant.runtime, path, host.threads)
     before = load_counts(storage, record.name, letter)
     live.exchange(
         record.name,
@@ -80,6 +81,7 @@ def load_into(
             loaded=loaded,
             before=before,
             plan=_plan(storage, variant),
+            timer_ns=live.timer_ns,
         ),
     )
 
@@ -108,7 +110,7 @@ def referenced(storage: Storage, host: Host, record: ModelRecord) -> frozenset[D
     kept: set[Digest] = set(manifests)
     for digest in manifests:
         manifest = read_manifest(storage, digest)
-        variant = manifest.variant_for(host.profile, host.runtimes) if manifest else None
+        variant = manifest.variant_for(host.profile, host.machine.runtimes) if manifest else None
         if variant is not None:
             kept |= blobs_of(variant)
     return frozenset(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from device_agent.core.deployment import Happened
@@ -10,9 +9,9 @@ from device_agent.core.self_test import SelfTestBar, SelfTestFacts, judge
 from device_agent.core.states import EventType
 from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.protocol.reasons import Reason
-from device_agent.runtimes.child import start_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from device_agent.shell.blobs import blob_path
+from device_agent.shell.packages import Host
 
 
 class SelfTest:
@@ -21,22 +20,19 @@ class SelfTest:
     def __init__(
         self,
         *,
-        root: Path,
+        host: Host,
         manifest: Manifest,
         variant: Variant,
         parent: Variant | None,
-        threads: int,
-        timeout_s: float,
     ) -> None:
         """Start the child.
 
         Args:
-            root: the state folder.
+            host: this device; after its time for self-tests the child is killed and the
+                candidate refused.
             manifest: the candidate's manifest.
             variant: its variant for this device.
             parent: what serves now; its labelled golden rows are held against the candidate.
-            threads: threads of the runtime.
-            timeout_s: after this the child is killed and the candidate refused.
 
         Raises:
             ModelRefused: ``storage_failed``, the system gives no process.
@@ -51,24 +47,24 @@ class SelfTest:
         )
         spec = ProbeSpec(
             runtime=variant.runtime,
-            artifact=str(root / blob_path(variant.artifact.ref.digest)),
-            golden=_golden_path(root, variant),
-            parent_golden=_golden_path(root, parent) if parent is not None else None,
+            artifact=str(host.root / blob_path(variant.artifact.ref.digest)),
+            golden=_golden_path(host.root, variant),
+            parent_golden=_golden_path(host.root, parent) if parent is not None else None,
             scores=variant.scores,
             preprocessing=manifest.preprocessing,
             thresholds=manifest.thresholds,
-            threads=threads,
+            threads=host.threads,
         )
-        self._process = start_probe(spec, deadline_s=time.monotonic() + timeout_s)
+        self._probe = host.machine.start_probe(spec, host.self_test_timeout_s)
 
     def poll(self) -> Happened | None:
         """Return what came of it, None while the child runs."""
-        report = self._process.poll()
+        report = self._probe.poll()
         return None if report is None else _judge(report, self._variant, self._bar)
 
     def kill(self) -> None:
         """End the child."""
-        self._process.kill()
+        self._probe.kill()
 
 
 def _golden_path(root: Path, variant: Variant) -> str | None:

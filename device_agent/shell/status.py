@@ -13,7 +13,6 @@ from device_agent import __version__
 from device_agent.core.records import ModelRecord
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import NotEnrolled
-from device_agent.runtimes.available import available_runtimes
 from device_agent.shell import journal, packages
 from device_agent.shell.blobs import bitmap_path, unpack_bits
 from device_agent.shell.identity import IDENTITY_PATH, lock_holder
@@ -82,7 +81,6 @@ def _host(folder: Path, enrolment: Enrolment) -> Host:
     return Host(
         root=folder,
         profile=enrolment.profile,
-        runtimes=available_runtimes(),
         agent_version=__version__,
     )
 
@@ -93,7 +91,7 @@ def _progress(storage: FolderStorage, host: Host, record: ModelRecord) -> tuple[
     if deployment is None or deployment.is_final:
         return 0, 0
     manifest = packages.read_manifest(storage, deployment.digest)
-    variant = manifest.variant_for(host.profile, host.runtimes) if manifest else None
+    variant = manifest.variant_for(host.profile, host.machine.runtimes) if manifest else None
     have = total = 0
     for blob in variant.blobs if variant is not None else ():
         total += blob.ref.count

@@ -24,6 +24,7 @@ from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.manifest import Waiver
 from device_agent.protocol.reasons import Reason
 from device_agent.shell.blobs import BlobDownload, bitmap_path, data_path, unpack_bits
+from device_agent.shell.doors import Doors
 from device_agent.shell.live import LiveModels
 from device_agent.shell.loop import AgentLoop
 from edgeops.packaging.package import Package
@@ -238,7 +239,11 @@ def test_a_self_test_found_under_way_is_not_the_business_of_the_thread_that_star
     def start() -> None:
         link = RecordingLink()
         enrolment = device.hub.enrolment()
-        made.append(AgentLoop(device.folder, enrolment, device.live, options=OPTIONS, link=link))
+        made.append(
+            AgentLoop(
+                device.folder, enrolment, device.live, options=OPTIONS, doors=Doors(link=link)
+            )
+        )
 
     starter = threading.Thread(target=start)
     starter.start()
