@@ -254,13 +254,13 @@ class Device:
             chance=random.Random(1),
             doors=Doors(link=self.link, storage=self.storage),
         )
-        self.loop._resume()
-        self.loop._inbox.put(Connected(session=1, session_present=False))
+        self.loop.begin()
+        self.loop.inbox.put(Connected(session=1, session_present=False))
         self._seen = 0
 
     def stop(self) -> None:
         """End in good order."""
-        self.loop._close()
+        self.loop.close()
 
     def crash(self) -> None:
         """End without a word: nothing is flushed; child processes die with their parent."""
@@ -276,7 +276,7 @@ class Device:
 
     def send(self, topic: str, payload: bytes) -> None:
         """Put a message into the loop's queue, as the link does."""
-        self.loop._inbox.put(Message(topic=topic, payload=payload))
+        self.loop.inbox.put(Message(topic=topic, payload=payload))
 
     def offer(self, package: Package) -> None:
         """Let the hub have a package's blobs."""
@@ -306,8 +306,7 @@ class Device:
 
     def turn(self) -> None:
         """Let the loop take what waits, look at its clocks, and let the hub answer."""
-        self.loop._drain_inbox(0.005)
-        self.loop._on_time()
+        self.loop.turn(0.005)
         said, self._seen = self.link.published[self._seen :], len(self.link.published)
         for topic, payload in said:
             kind = topic.rsplit("/", 1)[1]
@@ -336,7 +335,7 @@ class Device:
             for name in names:
                 for _ in range(5):
                     self.try_infer(name)
-            return not self.loop._inbox.qsize() and all(self.is_settled(name) for name in names)
+            return not self.loop.inbox.qsize() and all(self.is_settled(name) for name in names)
 
         self.until(ended, "an end")
         for _ in range(3):

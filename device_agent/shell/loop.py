@@ -7,7 +7,6 @@ this device; nothing that a message holds can end the loop.
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import threading
 from collections import Counter
@@ -30,6 +29,7 @@ from device_agent.shell.deployer import Deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher, FetchLimits
 from device_agent.shell.identity import next_session
+from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import (
     Connected,
     Disconnected,
@@ -107,7 +107,7 @@ class AgentLoop:
         self.live = live
         self._device = enrolment.device
         self._instance = doors.new_id()
-        self._inbox: queue.Queue[object] = queue.Queue()
+        self.inbox = Inbox()
         self._session = self._last_session = 0
         self._generation = 0
         self._changed = True
@@ -123,7 +123,7 @@ class AgentLoop:
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
         self._link: LinkLike = doors.link or Link(
             enrolment,
-            self._inbox,
+            self.inbox,
             will=self._will,
             next_session=self._next_session,
             chance=chance,
@@ -170,34 +170,30 @@ class AgentLoop:
 
     def run(self) -> None:
         """Connect and work until ``stop``; then say farewell and close everything."""
-        self._link.start()
         try:
-            self._guarded(self._resume)
+            self.begin()
             while not self._stopping.is_set():
-                self._drain_inbox(self.options.tick_s)
-                self._on_time()
+                self.turn(self.options.tick_s)
         finally:
-            self._close()
+            self.close()
+
+    def begin(self) -> None:
+        """Begin to connect, and go on with what was under way. The first part of ``run``."""
+        self._link.start()
+        self._guarded(self._resume)
+
+    def turn(self, wait_s: float) -> None:
+        """Take what came, waiting no longer than this for it, and look at what is due."""
+        for item in self.inbox.take(wait_s):
+            self._take(item)
+        self._on_time()
 
     def stop(self) -> None:
         """End ``run`` soon. May be called from any thread or a signal handler."""
         self._stopping.set()
-        self._inbox.put(None)
+        self.inbox.put(None)
 
     # ---- the inbox
-
-    def _drain_inbox(self, wait_s: float) -> None:
-        try:
-            item: object = self._inbox.get(timeout=wait_s)
-        except queue.Empty:
-            return
-        for _ in range(256):
-            self._take(item)
-            try:
-                item = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-        self._take(item)
 
     def _take(self, item: object) -> None:
         if isinstance(item, Message):
@@ -390,7 +386,8 @@ class AgentLoop:
         except (ProtocolError, NotTrusted) as error:
             logger.warning("desired.not_recovered", extra={"cause": str(error)})
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Keep everything, say farewell and release what is held. The last part of ``run``."""
         self._acts.stop()
         self._guarded(self._close_windows)
         self._keep_samples(everything=True)

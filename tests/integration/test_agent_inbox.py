@@ -81,7 +81,7 @@ def device(installed: Path, tmp_path: Path, hub: Hub) -> Iterator[Device]:
     shutil.copytree(installed, tmp_path / "state")
     made = Device(tmp_path / "state", hub)
     made.turn()
-    made.until(lambda: not made.loop._outbox.depth() and not made.loop._inbox.qsize())
+    made.until(lambda: not made.loop._outbox.depth() and not made.loop.inbox.qsize())
     made.loop.counters.clear()
     yield made
     made.crash()
@@ -92,7 +92,7 @@ def deliver(device: Device, topic: str, *payloads: bytes) -> Counter[str]:
     before = Counter(device.loop.counters)
     for payload in payloads:
         device.send(topic, payload)
-    device.until(lambda: not device.loop._inbox.qsize())
+    device.until(lambda: not device.loop.inbox.qsize())
     device.turn()
     return Counter(device.loop.counters) - before
 
@@ -309,14 +309,14 @@ def test_a_hub_that_begins_anew_hears_the_state_again(device: Device) -> None:
 def test_a_lost_connection_is_counted_and_nothing_is_published_without_one(
     device: Device,
 ) -> None:
-    device.loop._inbox.put(Disconnected(cause="test"))
+    device.loop.inbox.put(Disconnected(cause="test"))
     device.turn()
     assert device.loop.counters["link.disconnected"] == 1
     said = len(device.link.published)
     device.loop._changed = True
     device.turn()
     assert len(device.link.published) == said
-    device.loop._inbox.put(Connected(session=2, session_present=True))
+    device.loop.inbox.put(Connected(session=2, session_present=True))
     device.turn()
     topic, payload = device.link.published[said]
     assert (topic, json.loads(payload)["session"]) == (topics.up(DEVICE, "state"), 2)
@@ -325,10 +325,10 @@ def test_a_lost_connection_is_counted_and_nothing_is_published_without_one(
 def test_filters_are_subscribed_again_only_when_the_broker_forgot_them(device: Device) -> None:
     assert device.link.filters == set(topics.device_filters(DEVICE))
     device.link.filters.clear()
-    device.loop._inbox.put(Connected(session=2, session_present=True))
+    device.loop.inbox.put(Connected(session=2, session_present=True))
     device.turn()
     assert device.link.filters == set()
-    device.loop._inbox.put(Connected(session=3, session_present=False))
+    device.loop.inbox.put(Connected(session=3, session_present=False))
     device.turn()
     assert device.link.filters == set(topics.device_filters(DEVICE))
 
