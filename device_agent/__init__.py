@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
     from device_agent.serving.api import Agent
     from device_agent.serving.prediction import Prediction
-    from device_agent.shell.loop import AgentOptions
+    from device_agent.shell.options import AgentOptions
 
 __all__ = [
     "Agent",

@@ -83,7 +83,7 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from device_agent.monitor.samples import SampleOptions
     from device_agent.serving.api import Agent
-    from device_agent.shell.loop import AgentOptions
+    from device_agent.shell.options import AgentOptions
 
     options = AgentOptions(
         telemetry_interval_s=arguments.telemetry_interval,

@@ -36,11 +36,12 @@ from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import Need
 from device_agent.protocol.root import ROLES, Root
-from device_agent.shell.doors import Doors
+from device_agent.shell.doors import Clock, Doors
 from device_agent.shell.fetch import FetchLimits
 from device_agent.shell.link import Connected, Message
 from device_agent.shell.live import LiveModels
-from device_agent.shell.loop import AgentLoop, AgentOptions
+from device_agent.shell.loop import AgentLoop
+from device_agent.shell.options import AgentOptions
 from device_agent.shell.storage import Storage
 from edgeops.packaging.build import build_package
 from edgeops.packaging.package import Package, chunked
@@ -226,8 +227,10 @@ class Device:
         *,
         options: AgentOptions = OPTIONS,
         storage: Storage | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.folder = folder
+        self.clock = clock or Clock()
         self.hub = hub
         self.options = options
         self.storage = storage
@@ -252,7 +255,7 @@ class Device:
             self.live,
             options=self.options,
             chance=random.Random(1),
-            doors=Doors(link=self.link, storage=self.storage),
+            doors=Doors(link=self.link, storage=self.storage, clock=self.clock),
         )
         self.loop.begin()
         self.loop.inbox.put(Connected(session=1, session_present=False))

@@ -31,7 +31,7 @@ class Supersede:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rename:
-    """The running deployment is also what the new generation wants: keep it, renamed."""
+    """The running deployment is also what the new generation wants: keep it, by its new order."""
 
     deployment: Deployment
 
@@ -81,7 +81,7 @@ def plan(
             if running.digest != wanted.digest:
                 if running.state in PREEMPTIBLE:
                     steps.append(Supersede(model=name))
-            elif running.key != wanted.key:
+            elif running.order != order:
                 renamed = replace(running, order=order, generation=desired.generation)
                 steps.append(Rename(deployment=renamed))
             continue

@@ -27,7 +27,11 @@ SUCCESSES = frozenset({EventType.DONE, EventType.KNOWN_GOOD})
 
 AFTER_SWITCH = frozenset({State.ACTIVATE, State.PROBATION, State.COMMIT})
 
-DOWNLOADING = frozenset({State.MANIFEST, State.FETCH, State.VERIFY})
+DOWNLOADING = frozenset({State.MANIFEST, State.PRECHECK, State.FETCH, State.VERIFY})
+"""States that share one deadline."""
+
+PATIENT = DOWNLOADING | {State.STAGE}
+"""States that last: restarts in them are no loop."""
 
 TRIALS = frozenset({State.ACTIVATE, State.PROBATION})
 """States in which the agent itself loads the new version: each restart costs a trial, paid
@@ -157,8 +161,8 @@ def _count_trial(deployment: Deployment, happened: Happened) -> Happened:
 
 
 def _costs(deployment: Deployment, happened: Happened) -> int:
-    """A restart in the middle of a download is not a loop: short uptimes must get there too."""
-    resumes = happened.type is EventType.RESTARTED and deployment.state in DOWNLOADING
+    """A restart while fetching or waiting is not a loop: short uptimes must get there too."""
+    resumes = happened.type is EventType.RESTARTED and deployment.state in PATIENT
     return 0 if resumes else 1
 
 
@@ -184,13 +188,10 @@ def _break_loop(deployment: Deployment, happened: Happened) -> tuple[State, Happ
 
 
 def _deadline(deployment: Deployment, following: State, now_s: float) -> float | None:
-    if following in (State.MANIFEST, State.FETCH):
-        keeps = deployment.state in (State.MANIFEST, State.FETCH, State.VERIFY)
-        if keeps and deployment.deadline_s is not None:
+    if following in DOWNLOADING:
+        if deployment.state in DOWNLOADING and deployment.deadline_s is not None:
             return deployment.deadline_s
         return now_s + deployment.order.download_timeout_s
     if following is State.PROBATION:
         return now_s + deployment.order.probation.timeout_s
-    if following is State.VERIFY:
-        return deployment.deadline_s
     return None

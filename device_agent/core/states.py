@@ -18,10 +18,12 @@ class State(str, Enum):
 
     ADMISSION = "admission"
     MANIFEST = "manifest"
+    PRECHECK = "precheck"
     FETCH = "fetch"
     VERIFY = "verify"
     STAGE = "stage"
     SELF_TEST = "self_test"
+    STANDBY = "standby"
     ACTIVATE = "activate"
     PROBATION = "probation"
     COMMIT = "commit"
@@ -55,14 +57,17 @@ class EventType(str, Enum):
 FINAL = frozenset({State.COMMITTED, State.ROLLED_BACK, State.FAILED})
 
 PREEMPTIBLE = frozenset(
-    {State.ADMISSION, State.MANIFEST, State.FETCH, State.VERIFY, State.STAGE, State.SELF_TEST}
+    {State.ADMISSION, State.MANIFEST, State.PRECHECK, State.FETCH, State.VERIFY, State.STAGE}
 )
-"""A newer desired state may take over here; once the pointer moves, it waits for the outcome."""
+"""A newer desired state may take over up to here; then it waits for the outcome."""
 
 _BEFORE_SWITCH: Mapping[EventType, State] = {
     EventType.REFUSED: State.FAILED,
     EventType.STORAGE_FAILED: State.FAILED,
     EventType.TIMED_OUT: State.FAILED,
+}
+_UP_TO_STAGING: Mapping[EventType, State] = {
+    **_BEFORE_SWITCH,
     EventType.SUPERSEDED: State.FAILED,
 }
 _AFTER_SWITCH: Mapping[EventType, State] = {
@@ -82,12 +87,14 @@ def _row(
 
 
 TRANSITIONS: Mapping[tuple[State, EventType], State] = {
-    **_row(State.ADMISSION, _BEFORE_SWITCH, done=State.MANIFEST),
-    **_row(State.MANIFEST, _BEFORE_SWITCH, done=State.FETCH, corrupt=State.MANIFEST),
-    **_row(State.FETCH, _BEFORE_SWITCH, done=State.VERIFY, corrupt=State.FETCH),
-    **_row(State.VERIFY, _BEFORE_SWITCH, done=State.STAGE, corrupt=State.FETCH),
-    **_row(State.STAGE, _BEFORE_SWITCH, done=State.SELF_TEST),
-    **_row(State.SELF_TEST, _BEFORE_SWITCH, done=State.ACTIVATE),
+    **_row(State.ADMISSION, _UP_TO_STAGING, done=State.MANIFEST),
+    **_row(State.MANIFEST, _UP_TO_STAGING, done=State.PRECHECK, corrupt=State.MANIFEST),
+    **_row(State.PRECHECK, _UP_TO_STAGING, done=State.FETCH),
+    **_row(State.FETCH, _UP_TO_STAGING, done=State.VERIFY, corrupt=State.FETCH),
+    **_row(State.VERIFY, _UP_TO_STAGING, done=State.STAGE, corrupt=State.FETCH),
+    **_row(State.STAGE, _UP_TO_STAGING, done=State.SELF_TEST),
+    **_row(State.SELF_TEST, _BEFORE_SWITCH, done=State.STANDBY),
+    **_row(State.STANDBY, _BEFORE_SWITCH, done=State.ACTIVATE),
     **_row(State.ACTIVATE, _AFTER_SWITCH, done=State.PROBATION, known_good=State.COMMIT),
     **_row(State.PROBATION, _AFTER_SWITCH, done=State.COMMIT),
     **_row(State.COMMIT, _AFTER_SWITCH, done=State.COMMITTED),
@@ -108,10 +115,12 @@ class Act(str, Enum):
 
     CHECK_ORDER = "check_order"
     FETCH_MANIFEST = "fetch_manifest"
+    CHECK_ROOM = "check_room"
     FETCH_BLOBS = "fetch_blobs"
     VERIFY_BLOBS = "verify_blobs"
-    WRITE_STANDBY_SLOT = "write_standby_slot"
+    WAIT_FOR_WINDOW = "wait_for_window"
     RUN_SELF_TEST = "run_self_test"
+    FILL_STANDBY_SLOT = "fill_standby_slot"
     SWITCH_POINTER = "switch_pointer"
     OBSERVE = "observe"
     COMMIT_SLOT = "commit_slot"
@@ -122,10 +131,12 @@ class Act(str, Enum):
 ACTS: Mapping[State, Act] = {
     State.ADMISSION: Act.CHECK_ORDER,
     State.MANIFEST: Act.FETCH_MANIFEST,
+    State.PRECHECK: Act.CHECK_ROOM,
     State.FETCH: Act.FETCH_BLOBS,
     State.VERIFY: Act.VERIFY_BLOBS,
-    State.STAGE: Act.WRITE_STANDBY_SLOT,
+    State.STAGE: Act.WAIT_FOR_WINDOW,
     State.SELF_TEST: Act.RUN_SELF_TEST,
+    State.STANDBY: Act.FILL_STANDBY_SLOT,
     State.ACTIVATE: Act.SWITCH_POINTER,
     State.PROBATION: Act.OBSERVE,
     State.COMMIT: Act.COMMIT_SLOT,

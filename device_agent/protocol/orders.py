@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from device_agent.protocol.activation import AT_ONCE, Activation
 from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.envelope import Signature
 from device_agent.protocol.errors import ProtocolError
@@ -28,6 +29,7 @@ class DesiredModel:
     rollout: str
     probation: ProbationRules = field(default_factory=ProbationRules)
     download_timeout_s: float = 3600.0
+    activation: Activation = AT_ONCE
 
     def to_document(self) -> dict[str, object]:
         """Return the JSON form."""
@@ -38,6 +40,7 @@ class DesiredModel:
             "rollout": self.rollout,
             "probation": self.probation.to_document(),
             "download_timeout_s": self.download_timeout_s,
+            "activation": self.activation.to_document(),
         }
 
     @classmethod
@@ -50,6 +53,7 @@ class DesiredModel:
             rollout=fields.text("rollout", max_length=64),
             probation=ProbationRules.from_fields(fields.fields("probation")),
             download_timeout_s=fields.number("download_timeout_s", minimum=1.0, maximum=1e7),
+            activation=fields.optional("activation", Activation.from_fields) or AT_ONCE,
         )
 
 

@@ -22,7 +22,8 @@ from device_agent.protocol.ids import Digest, ModelName
 from device_agent.serving.prediction import Prediction
 from device_agent.shell.identity import FolderLock, adopt_identity, read_enrolment
 from device_agent.shell.live import LiveModels
-from device_agent.shell.loop import AgentLoop, AgentOptions
+from device_agent.shell.loop import AgentLoop
+from device_agent.shell.options import AgentOptions
 from device_agent.shell.storage import FolderStorage
 
 

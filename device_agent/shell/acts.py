@@ -7,7 +7,7 @@ look again with ``look``). Every act may be repeated after a power cut.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from device_agent.core import admission, probation
@@ -15,58 +15,48 @@ from device_agent.core.counts import Counts
 from device_agent.core.deployment import Deployment, Happened
 from device_agent.core.records import SLOTS, ModelRecord, Slot
 from device_agent.core.states import Act, EventType, State
-from device_agent.protocol.errors import (
-    AgentError,
-    ModelRefused,
-    ProtocolError,
-    RuntimeMissing,
-    StorageFailed,
-)
+from device_agent.core.window import reason_to_wait
+from device_agent.protocol.errors import AgentError, ModelRefused, RuntimeMissing, StorageFailed
 from device_agent.protocol.ids import Digest, ModelName
-from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from device_agent.protocol.reasons import Reason
 from device_agent.shell import journal, packages
-from device_agent.shell.blobs import (
-    BlobDownload,
-    Download,
-    ManifestDownload,
-    blob_path,
-    discard,
-)
-from device_agent.shell.fetch import Fetcher
+from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.live import LiveModels
+from device_agent.shell.outcome import DONE, Outcome, failed_by
 from device_agent.shell.packages import Host
 from device_agent.shell.self_test import SelfTest
 from device_agent.shell.storage import Storage
-from device_agent.shell.trust import Trust
 
 logger = logging.getLogger(__name__)
-
-Outcome = tuple[ModelRecord, Happened | None]
 
 
 class Acts:
     """Carries out acts with the disk, the network, child processes and the live models."""
 
     def __init__(
-        self, storage: Storage, *, host: Host, trust: Trust, fetcher: Fetcher, live: LiveModels
+        self,
+        storage: Storage,
+        *,
+        host: Host,
+        live: LiveModels,
+        acquisition: Acquisition,
     ) -> None:
         """Take the hands that the acts need."""
         self._storage = storage
         self._host = host
-        self._trust = trust
-        self._fetcher = fetcher
         self._live = live
-        self._fetching: dict[ModelName, dict[Digest, Download]] = {}
+        self._acquisition = acquisition
         self._self_tests: dict[ModelName, SelfTest] = {}
         self._activated_s: dict[ModelName, float] = {}
         self._methods: Mapping[Act, Callable[[ModelRecord, Deployment, float], Outcome]] = {
             Act.CHECK_ORDER: self._check_order,
-            Act.FETCH_MANIFEST: self._fetch_manifest,
-            Act.FETCH_BLOBS: self._fetch_blobs,
-            Act.VERIFY_BLOBS: self._verify_blobs,
-            Act.WRITE_STANDBY_SLOT: self._write_standby_slot,
+            Act.FETCH_MANIFEST: acquisition.fetch_manifest,
+            Act.CHECK_ROOM: acquisition.check_room,
+            Act.FETCH_BLOBS: acquisition.fetch_blobs,
+            Act.VERIFY_BLOBS: acquisition.verify_blobs,
+            Act.WAIT_FOR_WINDOW: self._wait_for_window,
             Act.RUN_SELF_TEST: self._run_self_test,
+            Act.FILL_STANDBY_SLOT: self._fill_standby_slot,
             Act.SWITCH_POINTER: self._switch_pointer,
             Act.OBSERVE: self._observe,
             Act.COMMIT_SLOT: self._commit_slot,
@@ -74,8 +64,9 @@ class Acts:
             Act.CLEAN_UP: self._clean_up,
         }
         self._looks: Mapping[State, Callable[[ModelRecord, Deployment, float], Happened | None]] = {
-            State.MANIFEST: self._look_at_manifest,
-            State.FETCH: self._look_at_fetch,
+            State.MANIFEST: acquisition.look_at_manifest,
+            State.FETCH: acquisition.look_at_fetch,
+            State.STAGE: self._look_at_window,
             State.SELF_TEST: self._look_at_self_test,
             State.PROBATION: self._look_at_probation,
         }
@@ -86,7 +77,7 @@ class Acts:
         try:
             return self._methods[act](record, deployment, now_s)
         except (ModelRefused, RuntimeMissing, StorageFailed) as error:
-            return record, _happened(error)
+            return record, failed_by(error)
 
     def look(self, record: ModelRecord, now_s: float) -> Happened | None:
         """Tell what came of an act that takes time; also whether its deadline passed."""
@@ -95,25 +86,19 @@ class Acts:
         try:
             happened = look(record, deployment, now_s) if look else None
         except (ModelRefused, StorageFailed) as error:
-            happened = _happened(error)
+            happened = failed_by(error)
         late = deployment.deadline_s is not None and now_s >= deployment.deadline_s
         return self._deadline_passed(deployment) if happened is None and late else happened
 
-    def progress(self, name: ModelName) -> tuple[int, int]:
-        """Return how many chunks are there of how many, over the running downloads."""
-        downloads = self._fetching.get(name, {}).values()
-        return sum(sum(each.have) for each in downloads), sum(len(each.have) for each in downloads)
+    def waits(self, record: ModelRecord) -> str:
+        """Return what the running deployment waits for, empty if for nothing or if none runs."""
+        running = record.deployment
+        staged = running is not None and running.state is State.STAGE
+        return self._waits_for(running) if running is not None and staged else ""
 
-    def make_room(self) -> None:
-        """Give up every partial download on the disk: the journal needs the space more."""
-        for name, downloads in list(self._fetching.items()):
-            if any(isinstance(each, ManifestDownload) for each in downloads.values()):
-                continue  # in memory, and waited for
-            for digest in self._stop_fetching(name):
-                try:
-                    discard(self._storage, digest)
-                except StorageFailed as error:
-                    logger.warning("discard.failed", extra={"cause": str(error)})
+    def _waits_for(self, deployment: Deployment) -> str:
+        clock = self._host.clock
+        return reason_to_wait(deployment.order.activation, clock.wall_s(), self._host.zone)
 
     def stop(self) -> None:
         """End child processes."""
@@ -126,113 +111,18 @@ class Acts:
         admission.check_order(deployment.order, record)
         return record, DONE
 
-    def _fetch_manifest(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
-        ref = deployment.order.manifest
-        if ref.size_bytes > MAX_MANIFEST_BYTES:
-            raise ModelRefused(
-                Reason.MALFORMED_MANIFEST, f"manifest of {ref.size_bytes} bytes is too large"
-            )
-        if packages.has_blob(self._storage, ref.digest):
-            return record, self._admit_manifest(deployment)
-        self._start_fetching(deployment, [ManifestDownload(self._storage, ref)], now_s)
-        return record, None
-
-    def _look_at_manifest(
-        self, record: ModelRecord, deployment: Deployment, now_s: float
-    ) -> Happened | None:
-        download = self._fetching.get(deployment.model, {}).get(deployment.digest)
-        if download is None or not all(download.have):
-            return None
-        self._stop_fetching(deployment.model)
-        if not download.finish():
-            return replace(CORRUPT, detail="the manifest does not have its digest")
-        return self._admit_manifest(deployment)
-
-    def _admit_manifest(self, deployment: Deployment) -> Happened:
-        """Trust, then read, then check against this device: in that order."""
-        data = self._storage.read(blob_path(deployment.digest)) or b""
-        self._trust.check_package(data, deployment.order)
-        try:
-            manifest = Manifest.from_bytes(data)
-        except ProtocolError as error:
-            raise ModelRefused(Reason.MALFORMED_MANIFEST, str(error)) from error
-        missing = sum(
-            blob.ref.size_bytes
-            for blob in self._variant(manifest, deployment).blobs
-            if not packages.has_blob(self._storage, blob.ref.digest)
-        )
-        free = self._storage.free_bytes()
-        if missing + self._host.reserve_bytes > free:
-            raise ModelRefused(
-                Reason.DISK_FULL,
-                f"needs {missing} bytes and {self._host.reserve_bytes} in reserve, {free} free",
-                next_step="free space on this device",
-            )
-        return DONE
-
-    def _variant(self, manifest: Manifest, deployment: Deployment) -> Variant:
-        return admission.check_manifest(
-            manifest,
-            model=deployment.model,
-            version=deployment.order.version,
-            profile=self._host.profile,
-            runtimes=self._host.machine.runtimes,
-            agent_version=self._host.agent_version,
-        )
-
-    def _read_variant(self, deployment: Deployment) -> tuple[Manifest, Variant]:
-        manifest = packages.read_manifest(self._storage, deployment.digest)
-        if manifest is None:
-            raise ModelRefused(Reason.STORAGE_FAILED, "the fetched manifest cannot be read again")
-        return manifest, self._variant(manifest, deployment)
-
-    def _fetch_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
-        _, variant = self._read_variant(deployment)
-        missing = [
-            BlobDownload(self._storage, blob)
-            for blob in variant.blobs
-            if not packages.has_blob(self._storage, blob.ref.digest)
-        ]
-        self._start_fetching(deployment, missing, now_s)
-        return record, None if missing else DONE
-
-    def _look_at_fetch(
-        self, record: ModelRecord, deployment: Deployment, now_s: float
-    ) -> Happened | None:
-        downloads = self._fetching.get(deployment.model, {})
-        for digest in downloads:
-            failed = self._fetcher.failure_of(digest)
-            if failed is not None:
-                raise failed
-        return DONE if all(all(each.have) for each in downloads.values()) else None
-
-    def _verify_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
-        _, variant = self._read_variant(deployment)
-        self._stop_fetching(deployment.model, flush_at_s=now_s)
-        for blob in variant.blobs:
-            if packages.has_blob(self._storage, blob.ref.digest):
-                continue
-            self._storage.remove(blob_path(blob.ref.digest))
-            download = BlobDownload(self._storage, blob)
-            if not all(download.have) or not download.finish():
-                return record, replace(CORRUPT, detail=f"{blob.ref.digest} is not what was signed")
-        return record, DONE
-
-    def _write_standby_slot(
+    def _wait_for_window(
         self, record: ModelRecord, deployment: Deployment, now_s: float
     ) -> Outcome:
-        letter = record.slot_of(deployment.digest)
-        if letter is None:
-            active = journal.read_pointer(self._storage, record.name)
-            letter = next(each for each in SLOTS if each != active)
-            packages.forget_counts(self._storage, record.name, letter)
-            order = deployment.order
-            slot = Slot(version=order.version, manifest=order.manifest, committed=False)
-            record = record.with_slot(letter, slot)
-        return replace(record, deployment=replace(deployment, slot=letter)), DONE
+        return record, self._look_at_window(record, deployment, now_s)
+
+    def _look_at_window(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Happened | None:
+        return None if self._waits_for(deployment) else DONE
 
     def _run_self_test(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
-        manifest, variant = self._read_variant(deployment)
+        manifest, variant = self._acquisition.read_variant(deployment)
         serving = self._live.get(record.name)
         faces_parent = serving is not None and not record.is_known_good(deployment.digest)
         self._self_tests[record.name] = SelfTest(
@@ -253,6 +143,20 @@ class Acts:
         return happened
 
     # ---- the switch and after
+
+    def _fill_standby_slot(
+        self, record: ModelRecord, deployment: Deployment, now_s: float
+    ) -> Outcome:
+        """The version before stays ready to fall back to until its successor passed."""
+        letter = record.slot_of(deployment.digest)
+        if letter is None:
+            active = journal.read_pointer(self._storage, record.name)
+            letter = next(each for each in SLOTS if each != active)
+            packages.forget_counts(self._storage, record.name, letter)
+            order = deployment.order
+            slot = Slot(version=order.version, manifest=order.manifest, committed=False)
+            record = record.with_slot(letter, slot)
+        return replace(record, deployment=replace(deployment, slot=letter)), DONE
 
     def _switch_pointer(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
         name = record.name
@@ -325,7 +229,7 @@ class Acts:
         return record, DONE
 
     def _clean_up(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
-        self._stop_fetching(record.name)
+        self._acquisition.stop(record.name)
         self_test = self._self_tests.pop(record.name, None)
         if self_test is not None:
             self_test.kill()
@@ -358,26 +262,6 @@ class Acts:
         if model is not None and letter is not None:
             packages.save_counts(self._storage, name, letter, model.counts())
 
-    def _start_fetching(
-        self, deployment: Deployment, downloads: Sequence[Download], now_s: float
-    ) -> None:
-        self._stop_fetching(deployment.model)
-        self._fetching[deployment.model] = {
-            each.ref.digest: self._fetcher.start(each, now_s) for each in downloads
-        }
-
-    def _stop_fetching(self, name: ModelName, *, flush_at_s: float | None = None) -> list[Digest]:
-        downloads = self._fetching.pop(name, {})
-        for digest, download in downloads.items():
-            if flush_at_s is not None:
-                download.flush(flush_at_s)
-            self._fetcher.stop(digest)
-        return list(downloads)
-
-
-DONE = Happened(type=EventType.DONE)
-CORRUPT = Happened(type=EventType.CORRUPT, reason=Reason.CORRUPT_DOWNLOAD)
-
 
 def _deployment_of(record: ModelRecord) -> Deployment:
     if record.deployment is None:
@@ -387,15 +271,6 @@ def _deployment_of(record: ModelRecord) -> Deployment:
 
 def _other(letter: str) -> str:
     return next(each for each in SLOTS if each != letter)
-
-
-def _happened(error: ModelRefused | RuntimeMissing | StorageFailed) -> Happened:
-    failed = isinstance(error, StorageFailed)
-    return Happened(
-        type=EventType.STORAGE_FAILED if failed else EventType.REFUSED,
-        reason=Reason.NO_VARIANT if isinstance(error, RuntimeMissing) else error.reason,
-        detail=str(error),
-    )
 
 
 def _happened_of(verdict: probation.Verdict) -> Happened | None:

@@ -20,6 +20,7 @@ from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.orders import Desired
 from device_agent.protocol.reasons import Reason
 from device_agent.shell import journal, packages
+from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.acts import Acts
 from device_agent.shell.blobs import collect_garbage
 from device_agent.shell.packages import Host
@@ -38,6 +39,7 @@ class Deployer:
         self,
         storage: Storage,
         acts: Acts,
+        acquisition: Acquisition,
         *,
         host: Host,
         report: Callable[[Deployment, Mapping[str, float]], None],
@@ -47,6 +49,7 @@ class Deployer:
         self.desired: Desired | None = None
         self._storage = storage
         self._acts = acts
+        self._acquisition = acquisition
         self._host = host
         self._report = report
         self._pending: deque[tuple[ModelName, Happened]] = deque()
@@ -185,7 +188,10 @@ class Deployer:
         if state in FINAL:
             self._collect_garbage()
             self._plan(now_s)
-        elif state is State.ROLL_BACK and happened and happened.type is EventType.STORAGE_FAILED:
+            return
+        if state is State.PROBATION:
+            self._plan(now_s)  # nobody may want it any more: that had to wait
+        if state is State.ROLL_BACK and happened and happened.type is EventType.STORAGE_FAILED:
             self._retry_s[name] = now_s + ROLL_BACK_RETRY_S
         elif happened is not None:
             self._pending.append((name, happened))
@@ -200,7 +206,7 @@ class Deployer:
         try:
             journal.save_record(self._storage, record)
         except StorageFailed:
-            self._acts.make_room()
+            self._acquisition.make_room()
             try:
                 journal.save_record(self._storage, record)
             except StorageFailed as error:

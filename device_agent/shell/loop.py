@@ -11,11 +11,10 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_agent import __version__
-from device_agent.monitor.samples import SampleDesk, SampleOptions
+from device_agent.monitor.samples import SampleDesk
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
@@ -23,11 +22,12 @@ from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
 from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
+from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.acts import Acts
 from device_agent.shell.commands import CommandLog
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.doors import Doors
-from device_agent.shell.fetch import Fetcher, FetchLimits
+from device_agent.shell.fetch import Fetcher
 from device_agent.shell.identity import next_session
 from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import (
@@ -35,43 +35,20 @@ from device_agent.shell.link import (
     Disconnected,
     Link,
     LinkLike,
-    LinkLimits,
     Message,
 )
 from device_agent.shell.live import LiveModels
+from device_agent.shell.options import AgentOptions
 from device_agent.shell.outbox import Outbox
 from device_agent.shell.packages import Host
 from device_agent.shell.reporter import Reporter, reported_model
 from device_agent.shell.storage import FolderStorage, Storage
 from device_agent.shell.trust import Trust
+from device_agent.shell.zone import find_zone
 
 logger = logging.getLogger(__name__)
 
 DESIRED_PATH = "desired.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentOptions:
-    """How an agent behaves; every bound has its default."""
-
-    telemetry_interval_s: float = 60.0
-    """Longest telemetry window."""
-    telemetry_rows: int = 100_000
-    """Inferences of one model after which its window is closed earlier."""
-    heartbeat_s: float = 30.0
-    """Longest pause between two reported states."""
-    tick_s: float = 0.2
-    """Longest pause between two looks at downloads, self-tests and probations."""
-    threads: int = 1
-    """Threads of a runtime."""
-    self_test_timeout_s: float = 60.0
-    """After this a self-test counts as hung."""
-    reserve_bytes: int = 1024 * 1024
-    """Kept free on the disk."""
-    samples: SampleOptions = field(default_factory=SampleOptions)
-    """Raw rows that may leave this device: none by default."""
-    link: LinkLimits = field(default_factory=LinkLimits)
-    fetch: FetchLimits = field(default_factory=FetchLimits)
 
 
 class AgentLoop:
@@ -134,16 +111,28 @@ class AgentLoop:
             root=root,
             profile=enrolment.profile,
             machine=doors.machine,
+            clock=doors.clock,
+            zone=find_zone(self.options.time_zone),
             agent_version=__version__,
             threads=self.options.threads,
             reserve_bytes=self.options.reserve_bytes,
+            disk_budget_bytes=self.options.disk_budget_bytes,
             self_test_timeout_s=self.options.self_test_timeout_s,
         )
-        self._acts = Acts(
-            self._storage, host=self._host, trust=self._trust, fetcher=self._fetcher, live=live
+        self._acquisition = Acquisition(
+            self._storage,
+            host=self._host,
+            trust=self._trust,
+            fetcher=self._fetcher,
+            records=lambda: self._deployer.records,
         )
+        self._acts = Acts(self._storage, host=self._host, live=live, acquisition=self._acquisition)
         self._deployer = Deployer(
-            self._storage, self._acts, host=self._host, report=self._deployment_moved
+            self._storage,
+            self._acts,
+            self._acquisition,
+            host=self._host,
+            report=self._deployment_moved,
         )
         self._handlers: Mapping[str, Callable[[DownTopic, bytes], None]] = {
             "desired": self._on_desired,
@@ -343,7 +332,10 @@ class AgentLoop:
     def _state(self, session: int, *, online: bool) -> tuple[str, bytes]:
         models = {
             name: reported_model(
-                record, self._deployer.serving_slot(name), self._acts.progress(name)
+                record,
+                self._deployer.serving_slot(name),
+                self._acquisition.progress(name),
+                self._acts.waits(record),
             )
             for name, record in list(self._deployer.records.items())
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timezone, tzinfo
 from pathlib import Path
 
 from device_agent.core.counts import Counts
@@ -16,7 +17,7 @@ from device_agent.protocol.plan import SketchPlan
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reference import ReferenceProfile
 from device_agent.shell.blobs import blob_path
-from device_agent.shell.doors import Machine
+from device_agent.shell.doors import Clock, Machine
 from device_agent.shell.live import LiveModel, LiveModels
 from device_agent.shell.storage import Storage
 
@@ -47,8 +48,13 @@ class Host:
     agent_version: str
     machine: Machine = field(default_factory=Machine)
     threads: int = 1
+    clock: Clock = field(default_factory=Clock)
+    zone: tzinfo = timezone.utc
+    """The device's own, for maintenance windows."""
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk for the journal and the outbox."""
+    disk_budget_bytes: int | None = None
+    """What the blobs of all models together may take, None for what the disk has."""
     self_test_timeout_s: float = 60.0
 
 
@@ -97,23 +103,25 @@ def _plan(storage: Storage, variant: Variant) -> SketchPlan | None:
         return None
 
 
-def blobs_of(variant: Variant) -> frozenset[Digest]:
-    """Return the digests of everything that a variant needs."""
-    return frozenset(blob.ref.digest for blob in variant.blobs)
+def sizes_of(storage: Storage, host: Host, record: ModelRecord) -> dict[Digest, int]:
+    """Return digest and bytes of everything that a model's slots and running deployment need."""
+    manifests = {slot.manifest.digest: slot.manifest for slot in record.slots.values()}
+    running = record.deployment
+    if running is not None and not running.is_final:
+        manifests[running.digest] = running.order.manifest
+    sizes: dict[Digest, int] = {}
+    for digest, ref in manifests.items():
+        sizes[digest] = ref.size_bytes
+        manifest = read_manifest(storage, digest)
+        variant = manifest.variant_for(host.profile, host.machine.runtimes) if manifest else None
+        if variant is not None:
+            sizes |= {blob.ref.digest: blob.ref.size_bytes for blob in variant.blobs}
+    return sizes
 
 
 def referenced(storage: Storage, host: Host, record: ModelRecord) -> frozenset[Digest]:
     """Return the digests that a model's slots and running deployment need."""
-    manifests = {slot.manifest.digest for slot in record.slots.values()}
-    if record.deployment is not None and not record.deployment.is_final:
-        manifests.add(record.deployment.digest)
-    kept: set[Digest] = set(manifests)
-    for digest in manifests:
-        manifest = read_manifest(storage, digest)
-        variant = manifest.variant_for(host.profile, host.machine.runtimes) if manifest else None
-        if variant is not None:
-            kept |= blobs_of(variant)
-    return frozenset(kept)
+    return frozenset(sizes_of(storage, host, record))
 
 
 def save_counts(storage: Storage, name: ModelName, slot: str, counts: Counts) -> None:

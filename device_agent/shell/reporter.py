@@ -169,15 +169,15 @@ class Reporter:
 
 
 def reported_model(
-    record: ModelRecord, active: str | None, progress: tuple[int, int]
+    record: ModelRecord, active: str | None, progress: tuple[int, int], waits: str = ""
 ) -> ReportedModel:
-    """Return how one model stands on this device."""
+    """Return how one model stands on this device; ``waits``: for what, if for anything."""
     others = [letter for letter in record.slots if letter != active]
     previous = next((each for each in others if record.slots[each].committed), None)
     return ReportedModel(
         active=_version(record, active),
         previous=_version(record, previous),
-        deployment=_deployment(record.deployment, progress) if record.deployment else None,
+        deployment=_deployment(record.deployment, progress, waits) if record.deployment else None,
     )
 
 
@@ -186,7 +186,9 @@ def _version(record: ModelRecord, letter: str | None) -> ReportedVersion | None:
     return ReportedVersion(version=slot.version, digest=slot.manifest.digest) if slot else None
 
 
-def _deployment(deployment: Deployment, progress: tuple[int, int]) -> ReportedDeployment:
+def _deployment(
+    deployment: Deployment, progress: tuple[int, int], waits: str
+) -> ReportedDeployment:
     have, total = progress
     return ReportedDeployment(
         generation=deployment.generation,
@@ -194,7 +196,7 @@ def _deployment(deployment: Deployment, progress: tuple[int, int]) -> ReportedDe
         version=deployment.order.version,
         state=deployment.state.value,
         reason=deployment.reason.value if deployment.reason else None,
-        detail=deployment.detail,
+        detail=waits or deployment.detail,
         chunks_have=have,
         chunks_total=total,
     )

@@ -17,6 +17,7 @@ RolloutAct = Literal[
     "rollout.create",
     "rollout.pause",
     "rollout.resume",
+    "rollout.activate",
     "rollout.abort",
     "rollout.rollback",
     "rollout.wave_opened",

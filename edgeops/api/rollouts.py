@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, FiniteFloat
 
+from device_agent.protocol.activation import Activation, MaintenanceWindow
 from device_agent.protocol.probation import ProbationRules
 from edgeops.api import views
 from edgeops.api.gate import hub_of, may
@@ -34,6 +35,8 @@ class NewRollout(BaseModel):
     download_timeout_s: float = Field(default=DEFAULT.download_timeout_s, ge=1, le=1e7)
     bake_s: float = Field(default=DEFAULT.bake_s, ge=0, le=1e7)
     probation: dict[str, FiniteFloat] = Field(default_factory=dict)
+    window: str = Field(default="", max_length=64)
+    hold: bool = False
 
 
 class Steering(BaseModel):
@@ -54,6 +57,7 @@ def create(request: Request, new: NewRollout, who: Token = may("operate")) -> di
         download_timeout_s=new.download_timeout_s,
         bake_s=new.bake_s,
         probation=_probation(new.probation),
+        activation=_activation(new),
     )
     wanted = rollouts.NewRollout(reference=new.version, selector=new.selector, policy=policy)
     return views.rollout(rollouts.create(hub_of(request).context, who.name, wanted))
@@ -79,9 +83,14 @@ def steer(
     steering: Steering,
     who: Token = may("operate"),
 ) -> dict[str, Any]:
-    """Pause, resume, abort or roll back."""
+    """Pause, resume, let staged versions be activated, abort or roll back."""
     context = hub_of(request).context
     return views.rollout(rollouts.ask(context, who.name, rollout, trigger, steering.why))
+
+
+def _activation(new: NewRollout) -> Activation:
+    window = MaintenanceWindow.from_text(new.window) if new.window else None
+    return Activation(hold=new.hold, window=window)
 
 
 def _probation(overrides: dict[str, float]) -> ProbationRules:

@@ -66,6 +66,15 @@ def rollout() -> None:
     metavar="RULE=VALUE",
     help="Override a probation rule, e.g. min_inferences=50; may be repeated.",
 )
+@click.option(
+    "--window",
+    default="",
+    metavar="[DAYS ]HH:MM-HH:MM",
+    help="Activate only then, in each device's own time zone: 02:00-04:00, sat,sun 22:00-04:00.",
+)
+@click.option(
+    "--hold", is_flag=True, help="Download only; activate with: edgeops rollout activate."
+)
 @click.option("--wait", is_flag=True, help="Wait for the end; exit code 4 if it rolled back.")
 @click.option("--timeout", type=float, help="Seconds to wait at most; exit code 5 after that.")
 @output_option
@@ -84,6 +93,8 @@ def create(settings: Settings, /, version: str, output: str, **given: Any) -> No
         download_timeout_s=given["device_timeout"],
         bake_s=given["bake"],
         probation=_probation(given["probation"]),
+        window=given["window"],
+        hold=given["hold"],
     )
     if not given["wait"]:
         show_json(begun) if output == "json" else click.echo(begun["id"])
@@ -154,6 +165,9 @@ def _steering(trigger: str, doing: str, text: str) -> click.Command:
 
 rollout.add_command(_steering("pause", "paused", "Open no further wave until resumed."))
 rollout.add_command(_steering("resume", "resumed", "Go on with a paused rollout."))
+rollout.add_command(
+    _steering("activate", "activating", "Let devices activate what they staged with --hold.")
+)
 rollout.add_command(
     _steering("abort", "aborted", "End it: who has committed keeps the version, others go back.")
 )

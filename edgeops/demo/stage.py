@@ -21,6 +21,10 @@ MODEL = "digits"
 PROFILES = ("raspberry-pi-5", "raspberry-pi-zero-2w")
 BANDWIDTH = "32k"
 WAIT_S = 90.0
+PAST_DOWNLOAD = frozenset(
+    {"stage", "self_test", "standby", "activate", "probation", "commit", "committed"}
+)
+"""What a device says of a deployment that has fetched everything."""
 T = TypeVar("T")
 
 
@@ -202,7 +206,7 @@ class Stage:
         """Whether a device is past its download."""
         members = self.client().rollout(rollout)["members"]
         member = next(each for each in members if each["device"] == name)
-        return member["device_state"] in ("self_test", "activate", "probation", "committed")
+        return member["device_state"] in PAST_DOWNLOAD
 
     def downloading(self, rollout: str) -> str | None:
         """Return the canary's name when it is in the middle of fetching its artifact."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from device_agent.protocol.activation import AT_ONCE, Activation
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reports import DEFAULT_HEARTBEAT_S, Reported
@@ -82,6 +83,7 @@ class DesiredVersion:
     rollout: str
     probation: ProbationRules = field(default_factory=ProbationRules)
     download_timeout_s: float = 3600.0
+    activation: Activation = AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from device_agent.protocol.activation import AT_ONCE, Activation
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.probation import ProbationRules
 
@@ -41,6 +43,9 @@ class MemberState(StrEnum):
     """The rollout ended before its wave opened: it never saw the version."""
 
 
+WINDOW_WAIT_S = 8 * 86400.0
+"""After this every maintenance window has opened once."""
+
 FAILURES = frozenset({MemberState.FAILED, MemberState.ROLLED_BACK, MemberState.TIMED_OUT})
 IN_PROGRESS = frozenset({MemberState.ORDERED, MemberState.WORKING})
 CONCLUDED = FAILURES | {MemberState.COMMITTED}
@@ -64,6 +69,15 @@ class Policy:
     """Pause between the last commit of a wave and the opening of the next."""
     download_timeout_s: float = 1800.0
     probation: ProbationRules = field(default_factory=ProbationRules)
+    activation: Activation = AT_ONCE
+    """What staged versions wait for on the devices; going back waits for nothing."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long a device may take: with a window a week more, on hold without an end."""
+        if self.activation.hold:
+            return math.inf
+        return self.device_timeout_s + (WINDOW_WAIT_S if self.activation.window else 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,7 @@ def document(
                 rollout=wish.rollout,
                 probation=wish.probation,
                 download_timeout_s=wish.download_timeout_s,
+                activation=wish.activation,
             )
             for name, wish in state.models.items()
         },

@@ -28,6 +28,8 @@ class Trigger(StrEnum):
 
     PAUSE = "pause"
     RESUME = "resume"
+    ACTIVATE = "activate"
+    """What was staged on hold may be activated."""
     ABORT = "abort"
     ROLL_BACK = "rollback"
     HARMED = "harmed"
@@ -42,6 +44,7 @@ class Trigger(StrEnum):
 
 TRANSITIONS: Mapping[tuple[RolloutState, Trigger], RolloutState] = {
     (RolloutState.RUNNING, Trigger.PAUSE): RolloutState.PAUSED,
+    (RolloutState.RUNNING, Trigger.ACTIVATE): RolloutState.RUNNING,
     (RolloutState.RUNNING, Trigger.ABORT): RolloutState.ABORTED,
     (RolloutState.RUNNING, Trigger.ROLL_BACK): RolloutState.ROLLING_BACK,
     (RolloutState.RUNNING, Trigger.HARMED): RolloutState.ROLLING_BACK,
@@ -56,7 +59,13 @@ TRANSITIONS: Mapping[tuple[RolloutState, Trigger], RolloutState] = {
     (RolloutState.ABORTED, Trigger.ROLL_BACK): RolloutState.ROLLING_BACK,
 }
 
-ASKED_BY_PEOPLE = (Trigger.PAUSE, Trigger.RESUME, Trigger.ABORT, Trigger.ROLL_BACK)
+ASKED_BY_PEOPLE = (
+    Trigger.PAUSE,
+    Trigger.RESUME,
+    Trigger.ACTIVATE,
+    Trigger.ABORT,
+    Trigger.ROLL_BACK,
+)
 """What a person may ask for; the other triggers are the machine's own."""
 
 SILENT = frozenset({MemberState.ORDERED, MemberState.TIMED_OUT})
@@ -174,6 +183,8 @@ def _move(rollout: Rollout, trigger: Trigger, why: str) -> Rollout:
 
 def _asked(rollout: Rollout, ask: Ask, now_s: float) -> tuple[Rollout, tuple[Effect, ...]]:
     moved = _move(rollout, ask.trigger, ask.why)
+    if ask.trigger is Trigger.ACTIVATE:
+        return _let_go(moved, now_s)
     if moved.state is RolloutState.ROLLING_BACK:
         return _take_back(moved, now_s)
     if moved.state is RolloutState.ABORTED:
@@ -267,9 +278,9 @@ def _time_out(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, ..
     notes: list[Effect] = []
     for member in rollout.members:
         asked_s = member.ordered_s if member.ordered_s is not None else now_s
-        if member.state not in IN_PROGRESS or now_s - asked_s < rollout.policy.device_timeout_s:
+        if member.state not in IN_PROGRESS or now_s - asked_s < rollout.policy.patience_s:
             continue
-        detail = f"not concluded {rollout.policy.device_timeout_s:g} s after it was asked"
+        detail = f"not concluded {rollout.policy.patience_s:g} s after it was asked"
         rollout = _with(
             rollout,
             replace(
@@ -317,6 +328,18 @@ def _open_next(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, .
             effects.append(Order(device=member.device))
     note = Note(act="rollout.wave_opened", detail={"wave": wave, "devices": len(effects)})
     return opened, (note, *effects)
+
+
+def _let_go(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, ...]]:
+    """What was staged on hold goes on, and each device's time begins anew."""
+    if not rollout.policy.activation.hold:
+        return rollout, ()
+    released = replace(rollout.policy.activation, hold=False)
+    rollout = replace(rollout, policy=replace(rollout.policy, activation=released))
+    asked = [member for member in rollout.members if member.state in IN_PROGRESS]
+    for member in asked:
+        rollout = _with(rollout, replace(member, ordered_s=now_s))
+    return rollout, tuple(Order(device=member.device) for member in asked)
 
 
 def _take_back(rollout: Rollout, now_s: float) -> tuple[Rollout, tuple[Effect, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event
@@ -108,7 +108,7 @@ def all_rollouts(context: Context) -> tuple[Rollout, ...]:
 
 
 def ask(context: Context, actor: str, rollout: str, trigger: Trigger, why: str = "") -> Rollout:
-    """Pause, resume, abort or roll back.
+    """Pause, resume, let staged versions be activated, abort or roll back.
 
     Raises:
         NotFound: no such rollout.
@@ -117,6 +117,7 @@ def ask(context: Context, actor: str, rollout: str, trigger: Trigger, why: str =
     acts: dict[Trigger, audit.Act] = {
         Trigger.PAUSE: "rollout.pause",
         Trigger.RESUME: "rollout.resume",
+        Trigger.ACTIVATE: "rollout.activate",
         Trigger.ABORT: "rollout.abort",
         Trigger.ROLL_BACK: "rollout.rollback",
     }
@@ -126,6 +127,11 @@ def ask(context: Context, actor: str, rollout: str, trigger: Trigger, why: str =
         before = _get(work, rollout)
         if trigger is Trigger.ROLL_BACK:
             _check_newest(work, before)
+        if trigger is Trigger.ACTIVATE and not before.policy.activation.hold:
+            raise Conflict(
+                f"rollout {rollout} holds nothing back",
+                next_step="edgeops rollout create --hold stages versions without activating them",
+            )
         after = _step(context, work, before, Ask(trigger=trigger, why=why))
         audit.record(work.audit, context.clock(), actor, acts[trigger], rollout, why=why)
     return after
@@ -203,7 +209,7 @@ def _carry_out(context: Context, work: Work, rollout: Rollout, effect: machine.E
     policy = rollout.policy
     if isinstance(effect, Order):
         wish = _wish(rollout.model, rollout.number, rollout.id, policy)
-        changed = desired.want(state, wish)
+        changed = desired.want(state, replace(wish, activation=policy.activation))
     else:
         current = state.models.get(rollout.model)
         ours = current is not None and (

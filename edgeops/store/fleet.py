@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from device_agent.protocol.activation import AT_ONCE, Activation
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, ModelName
@@ -168,6 +169,7 @@ def _wish_document(wish: DesiredVersion) -> dict[str, object]:
         "rollout": wish.rollout,
         "probation": wish.probation.to_document(),
         "download_timeout_s": wish.download_timeout_s,
+        "activation": wish.activation.to_document(),
     }
 
 
@@ -179,6 +181,9 @@ def _wishes(documents: Mapping[str, Any]) -> dict[ModelName, DesiredVersion]:
             rollout=document["rollout"],
             probation=ProbationRules.from_fields(Fields(document["probation"], "probation")),
             download_timeout_s=document["download_timeout_s"],
+            activation=(
+                Fields(document, "wish").optional("activation", Activation.from_fields) or AT_ONCE
+            ),
         )
         for name, document in documents.items()
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from device_agent.protocol.activation import AT_ONCE, Activation
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.probation import ProbationRules
@@ -166,6 +167,7 @@ def policy_document(policy: Policy) -> dict[str, object]:
     """Return the JSON form of a policy."""
     document = dataclasses.asdict(policy)
     document["steps"] = list(policy.steps)
+    document["activation"] = policy.activation.to_document()
     return document
 
 
@@ -174,4 +176,7 @@ def read_policy(document: Mapping[str, Any]) -> Policy:
     values = dict(document)
     values["steps"] = tuple(values["steps"])
     values["probation"] = ProbationRules.from_fields(Fields(values["probation"], "probation"))
+    values["activation"] = (
+        Fields(values, "policy").optional("activation", Activation.from_fields) or AT_ONCE
+    )
     return Policy(**values)

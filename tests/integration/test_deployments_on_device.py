@@ -29,11 +29,10 @@ from tests.device_harness import (
 from tests.models import digits_tflite, linear_onnx, save_golden
 
 COMMITTED = (State.COMMITTED, None)
-WHOLE_WAY = ["admission", "manifest", "fetch", "verify", "stage", "self_test", "activate"] + [
-    "probation",
-    "commit",
-    "committed",
-]
+WHOLE_WAY = (
+    "admission manifest precheck fetch verify stage self_test standby activate probation commit "
+    "committed"
+).split()
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +114,7 @@ def test_a_second_version_passes_self_test_and_probation_and_the_first_stays_rea
         1: True,
         2: True,
     }
-    self_test = [event for event in serving.events if event["state"] == "activate"][-1]
+    self_test = [event for event in serving.events if event["state"] == "standby"][-1]
     assert self_test["evidence"]["parent_accuracy"] == 1.0
     assert self_test["evidence"]["accuracy"] == 1.0
 

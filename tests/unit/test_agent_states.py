@@ -71,7 +71,7 @@ def test_nothing_happens_after_an_end(state: State) -> None:
 
 
 @pytest.mark.parametrize("state", UNDER_WAY)
-def test_a_newer_order_takes_over_exactly_before_the_switch(state: State) -> None:
+def test_a_newer_order_takes_over_exactly_up_to_staging(state: State) -> None:
     assert ((state, EventType.SUPERSEDED) in TRANSITIONS) is (state in PREEMPTIBLE)
 
 
@@ -97,8 +97,13 @@ def test_only_a_commit_ends_in_committed_and_only_probation_or_known_good_leads_
 def test_a_self_test_stands_before_every_activation() -> None:
     into_activate = {pair for pair, to in TRANSITIONS.items() if to is State.ACTIVATE}
     assert into_activate == {
-        (State.SELF_TEST, EventType.DONE),
+        (State.STANDBY, EventType.DONE),
         (State.ACTIVATE, EventType.RESTARTED),
+    }
+    into_standby = {pair for pair, to in TRANSITIONS.items() if to is State.STANDBY}
+    assert into_standby == {
+        (State.SELF_TEST, EventType.DONE),
+        (State.STANDBY, EventType.RESTARTED),
     }
 
 
@@ -147,7 +152,7 @@ def test_a_success_clears_what_went_wrong_before_it() -> None:
     )
     moved, _ = step(corrupt, Happened(type=EventType.DONE), 0.0)
     assert (corrupt.reason, corrupt.detail) == (Reason.CORRUPT_DOWNLOAD, "wrong digest")
-    assert (moved.state, moved.reason, moved.detail) == (State.FETCH, None, "")
+    assert (moved.state, moved.reason, moved.detail) == (State.PRECHECK, None, "")
 
 
 def test_a_detail_is_cut_to_what_the_protocol_allows() -> None:
@@ -198,7 +203,7 @@ def test_a_package_is_quarantined_when_the_rollback_is_done_and_not_before() -> 
 
 def test_activation_gives_the_trials_of_the_order() -> None:
     ordered = order(probation=rules(max_trials=5))
-    moved, _ = after(State.SELF_TEST, EventType.DONE, order=ordered)
+    moved, _ = after(State.STANDBY, EventType.DONE, order=ordered)
     assert (moved.state, moved.trials_left) == (State.ACTIVATE, 5)
 
 
@@ -265,7 +270,7 @@ def test_the_download_has_one_deadline_from_the_manifest_to_the_last_chunk() -> 
     ordered = order(download_timeout_s=60.0)
     moved, _ = after(State.ADMISSION, EventType.DONE, order=ordered)
     assert moved.deadline_s == 160.0
-    for event in (EventType.CORRUPT, EventType.DONE, EventType.DONE, EventType.CORRUPT):
+    for event in (EventType.CORRUPT, *[EventType.DONE] * 3, EventType.CORRUPT):
         moved, _ = step(moved, Happened(type=event), 150.0)
         assert moved.deadline_s == 160.0
     assert moved.state is State.FETCH

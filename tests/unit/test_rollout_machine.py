@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from device_agent.protocol.activation import Activation, MaintenanceWindow
 from device_agent.protocol.ids import DeviceId, ModelName
 from edgeops.domain.errors import Conflict
 from edgeops.domain.rollout import (
@@ -259,6 +260,23 @@ def test_one_failure_takes_everything_back_by_default(outcome: str) -> None:
     assert story.states == ["reverting", "reverting", "reverting", "untouched"]
     assert story.rollout.why == "1 of 4 devices failed (0 tolerated); b: load_failed"
     assert story.notes == ["rollout.rollback"]
+
+
+def test_what_is_on_hold_is_let_go_once_and_its_time_begins_anew() -> None:
+    story = Story(rollout(activation=Activation(hold=True))).tick().hear(A, "stage")
+    assert story.tick(after_s=1e6).state_of(A) is MemberState.WORKING
+    assert story.ask(Trigger.ACTIVATE).orders == [A]
+    assert not story.rollout.policy.activation.hold
+    assert story.ask(Trigger.ACTIVATE).orders == []
+    assert story.tick(after_s=1799.0).state_of(A) is MemberState.WORKING
+    assert story.tick(after_s=2.0).state_of(A) is not MemberState.WORKING
+
+
+def test_a_device_with_a_window_has_a_week_more_than_its_timeout() -> None:
+    window = MaintenanceWindow.from_text("sun 02:00-04:00")
+    story = Story(rollout(activation=Activation(window=window))).tick().hear(A, "stage")
+    assert story.tick(after_s=8 * 86400.0).state_of(A) is MemberState.WORKING
+    assert story.tick(after_s=1801.0).state_of(A) is not MemberState.WORKING
 
 
 def test_a_silence_past_the_timeout_counts_as_a_failure() -> None:

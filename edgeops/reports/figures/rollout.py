@@ -40,8 +40,10 @@ _PHASES: Mapping[str, float] = {
 }
 """Phase → strength of its colour; a phase is darker the closer the version is to the inputs."""
 _PHASE_OF: Mapping[str, str] = {
-    **dict.fromkeys(("admission", "manifest", "fetch", "verify", "stage"), "download and check"),
-    "self_test": "self-test",
+    **dict.fromkeys(
+        ("admission", "manifest", "precheck", "fetch", "verify", "stage"), "download and check"
+    ),
+    **dict.fromkeys(("self_test", "standby"), "self-test"),
     **dict.fromkeys(("activate", "probation"), "probation"),
 }
 _OUTCOMES = (("committed", GOOD), ("failed or taken back", BAD))

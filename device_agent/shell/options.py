@@ -1,0 +1,37 @@
+"""How an agent behaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from device_agent.monitor.samples import SampleOptions
+from device_agent.shell.fetch import FetchLimits
+from device_agent.shell.link import LinkLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """How an agent behaves; every bound has its default."""
+
+    telemetry_interval_s: float = 60.0
+    """Longest telemetry window."""
+    telemetry_rows: int = 100_000
+    """Inferences of one model after which its window is closed earlier."""
+    heartbeat_s: float = 30.0
+    """Longest pause between two reported states."""
+    tick_s: float = 0.2
+    """Longest pause between two looks at downloads, self-tests and probations."""
+    threads: int = 1
+    """Threads of a runtime."""
+    self_test_timeout_s: float = 60.0
+    """After this a self-test counts as hung."""
+    reserve_bytes: int = 1024 * 1024
+    """Kept free on the disk."""
+    disk_budget_bytes: int | None = None
+    """What the versions of all models together may take; None: what the disk has."""
+    time_zone: str = ""
+    """IANA name of the zone of maintenance windows; empty: the system's."""
+    samples: SampleOptions = field(default_factory=SampleOptions)
+    """Raw rows that may leave this device: none by default."""
+    link: LinkLimits = field(default_factory=LinkLimits)
+    fetch: FetchLimits = field(default_factory=FetchLimits)
