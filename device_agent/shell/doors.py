@@ -17,6 +17,8 @@ from device_agent.runtimes.available import available_runtimes, get_runtime
 from device_agent.runtimes.child import start_probe
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from device_agent.runtimes.contract import LoadedModel
     from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
     from device_agent.shell.link import LinkLike
@@ -84,6 +86,7 @@ class Doors:
         machine: what runs models.
         storage: None for the state folder itself.
         link: None for a connection to the enrolment's broker.
+        outbox: opens the outbox's database; None for a file in the state folder.
         new_id: gives names that nobody else has.
     """
 
@@ -91,4 +94,5 @@ class Doors:
     machine: Machine = field(default_factory=Machine)
     storage: Storage | None = None
     link: LinkLike | None = None
+    outbox: Callable[[], sqlite3.Connection] | None = None
     new_id: Callable[[], str] = _new_id

@@ -96,13 +96,13 @@ class AgentLoop:
         self.samples = SampleDesk(self.options.samples, chance, clock=self._clock.monotonic_s)
         self._trust = Trust(self._storage, enrolment.root)
         self._commands = CommandLog(self._storage)
-        self._outbox = Outbox(root / "outbox.sqlite")
+        self._outbox = Outbox(root / "outbox.sqlite", doors.outbox, doors.new_id)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
         self._link: LinkLike = doors.link or Link(
             enrolment,
             self.inbox,
-            will=self._will,
-            next_session=self._next_session,
+            will=self.will,
+            next_session=self.next_session,
             chance=chance,
             limits=self.options.link,
         )
@@ -322,11 +322,13 @@ class AgentLoop:
         if self._session:
             self._link.publish(*self._state(self._session, online=True), retain=True)
 
-    def _next_session(self) -> int:
+    def next_session(self) -> int:
+        """Return the number of the connection that is about to be made."""
         self._last_session = next_session(self._storage, above=self._last_session)
         return self._last_session
 
-    def _will(self, session: int) -> tuple[str, bytes]:
+    def will(self, session: int) -> tuple[str, bytes]:
+        """Return topic and payload of what the broker says when that connection is lost."""
         return self._state(session, online=False)
 
     def _state(self, session: int, *, online: bool) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,9 +47,24 @@ class Outbox:
     each call tries again and raises ``StorageFailed``, so that the models serve all the same.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the database, now or as soon as the disk lets it."""
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection] | None = None,
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+    ) -> None:
+        """Open or make the database, now or as soon as the disk lets it.
+
+        Args:
+            path: its file.
+            connect: opens another database instead.
+            new_id: names streams.
+        """
         self._path = path
+        self._connect = connect or (
+            lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        )
+        self._new_id = new_id
         self._opened: sqlite3.Connection | None = None
         self._sent: dict[str, tuple[int, float]] = {}
         try:
@@ -132,7 +147,7 @@ class Outbox:
     @property
     def _database(self) -> sqlite3.Connection:
         if self._opened is None:
-            self._opened = _open(self._path)
+            self._opened = _open(self._connect(), self._new_id)
         return self._opened
 
     @contextmanager
@@ -176,16 +191,13 @@ class Outbox:
             return self._database.execute("SELECT kind, name, acked FROM stream").fetchall()
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+def _open(database: sqlite3.Connection, new_id: Callable[[], str]) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=FULL")
         database.executescript(_SCHEMA)
         for kind in STREAMS:
-            database.execute(
-                "INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (kind, uuid.uuid4().hex)
-            )
+            database.execute("INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (kind, new_id()))
     except sqlite3.Error:
         database.close()
         raise

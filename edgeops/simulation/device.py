@@ -1,0 +1,323 @@
+"""A simulated device: the real agent on a simulated disk, network and clock, and its application.
+
+The device dies where it stands (a power cut between any two effects, a model that kills the
+process) and starts again on what its disk kept.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from device_agent.protocol.enrolment import Enrolment
+from device_agent.protocol.errors import InferenceFailed, NoModel
+from device_agent.shell.doors import Clock, Doors
+from device_agent.shell.link import Connected, Disconnected, Message
+from device_agent.shell.live import LiveModels
+from device_agent.shell.loop import AgentLoop
+from device_agent.shell.options import AgentOptions
+from device_agent.shell.storage import DiskStorage
+from edgeops.simulation.clock import VirtualTime
+from edgeops.simulation.disk import Kept, PowerCut, SimulatedDisk
+from edgeops.simulation.network import SimulatedBroker
+from edgeops.simulation.runtime import ProcessKilled, SimulatedRuntime
+
+ROOT = Path("/state")
+WORLD_BEGAN_S = 1_780_000_000.0
+"""Wall-clock time at which the simulated world begins."""
+TURN_S = 2.0
+ROWS_A_TURN = 6
+OPTIONS = AgentOptions(
+    heartbeat_s=20.0,
+    telemetry_interval_s=10.0,
+    reserve_bytes=20_000,
+    time_zone="UTC",
+)
+
+
+@dataclass(slots=True)
+class Lived:
+    """What a device has done over all its lives."""
+
+    starts: int = 0
+    deaths: int = 0
+    inferences: int = 0
+    generations: list[int] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    has_served: bool = False
+
+
+class SimulatedLink:
+    """Fulfils ``LinkLike`` on a simulated broker. Each connection may fail by a seed."""
+
+    def __init__(self, device: SimulatedDevice, broker: SimulatedBroker) -> None:
+        """Begin without a connection."""
+        self._device = device
+        self._broker = broker
+        self.connected = False
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._device.later(self._device.chance.uniform(0.05, 1.0), self._connect)
+
+    def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
+        """Say farewell if connected, and end."""
+        if farewell is not None and self.connected:
+            self._broker.publish(*farewell, qos=1, retain=True)
+        self._broker.disconnect(self._device.name, gracefully=True)
+        self.connected = False
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
+        """Hand a message over; the power may go before or after it."""
+        self._device.effect()
+        if not self.connected:
+            return False
+        self._broker.publish(topic, payload, qos=qos, retain=retain)
+        self._device.effect()
+        return True
+
+    def subscribe(self, filters: Sequence[str], *, qos: int = 1) -> None:
+        """Subscribe, if connected."""
+        if self.connected:
+            self._broker.subscribe(self._device.name, filters, qos)
+
+    def unsubscribe(self, filters: Sequence[str]) -> None:
+        """Unsubscribe, if connected."""
+        if self.connected:
+            self._broker.unsubscribe(self._device.name, filters)
+
+    def lose(self, cause: str) -> None:
+        """Lose the connection; the broker notices late. The agent tries again after a while."""
+        if self.connected:
+            self.connected = False
+            self._broker.disconnect(self._device.name, gracefully=False)
+            self._device.put(Disconnected(cause=cause))
+        self._device.later(self._device.chance.uniform(1.0, 8.0), self._connect)
+
+    def _connect(self) -> None:
+        if self.connected:
+            return
+        if self._device.is_cut_off:
+            self.lose("no route")
+            return
+        loop = self._device.running
+        session = loop.next_session()
+        self.connected = True
+        known = self._broker.connect(self._device.name, self._receive, loop.will(session))
+        self._device.put(Connected(session=session, session_present=known))
+
+    def _receive(self, topic: str, payload: bytes) -> None:
+        self._device.put(Message(topic=topic, payload=payload))
+
+
+class SimulatedDevice:
+    """One device and all its lives."""
+
+    def __init__(
+        self,
+        name: str,
+        enrolment: Enrolment,
+        *,
+        time: VirtualTime,
+        broker: SimulatedBroker,
+        chance: random.Random,
+        agent: Callable[..., AgentLoop] = AgentLoop,
+    ) -> None:
+        """Prepare it; ``start`` switches it on.
+
+        Args:
+            name: its id.
+            enrolment: whom it trusts.
+            time: the world's.
+            broker: the world's.
+            chance: its own.
+            agent: makes the agent's loop.
+        """
+        self.name = name
+        self.chance = chance
+        self.disk = SimulatedDisk()
+        self.lived = Lived()
+        self.loop: AgentLoop | None = None
+        self.live = LiveModels()
+        self.is_cut_off = False
+        self.wall_skew_s = 0.0
+        self.cut_in: int | None = None
+        """How many effects from now the power goes."""
+        self._enrolment = enrolment
+        self._time = time
+        self._broker = broker
+        self._agent = agent
+        self._link = SimulatedLink(self, broker)
+        self._life = 0
+        self._booted_s = 0.0
+        self._worked_ns = 0
+        self._memory = f"file:{name}-{id(self)}?mode=memory&cache=shared"
+        self._keeper = sqlite3.connect(self._memory, uri=True)
+
+    # ---- life
+
+    def start(self) -> None:
+        """Switch it on: the agent starts on what the disk holds."""
+        self._life += 1
+        self.lived.starts += 1
+        self._booted_s = self._time.now_s - self.chance.uniform(5.0, 30.0)
+        self._link = SimulatedLink(self, self._broker)
+        self.disk.before = self._before
+        self._guard(self._begin)
+
+    def die(self, why: str, kept: Kept = Kept.SOMETHING) -> None:
+        """End where it stands; it comes back after a while."""
+        self._time.note(self.name, f"dies: {why}")
+        self.lived.deaths += 1
+        self._life += 1
+        self.cut_in = None
+        if self.loop is not None:
+            self.lived.counters += self.loop.counters
+            self.loop._outbox.close()  # noqa: SLF001 - SQLite rolls back what was not committed
+        self.loop = None
+        self.live = LiveModels()
+        self._broker.disconnect(self.name, gracefully=False)
+        self.disk = self.disk.after_power_cut(self.chance, kept)
+        self._time.after(self.chance.uniform(1.0, 10.0), self.start)
+
+    def switch_off(self) -> None:
+        """End for good, when the world ends."""
+        self._life += 1
+        self._keeper.close()
+
+    @property
+    def running(self) -> AgentLoop:
+        """The agent's loop, of a device that runs."""
+        if self.loop is None:
+            raise RuntimeError(f"{self.name} is off")
+        return self.loop
+
+    def effect(self) -> None:
+        """Count an effect: before it the power may go."""
+        if self.cut_in is not None:
+            self.cut_in -= 1
+            if self.cut_in <= 0:
+                raise PowerCut
+
+    # ---- what happens to it
+
+    def cut_off(self, for_s: float) -> None:
+        """Take the network away for a while."""
+        self.is_cut_off = True
+        self._guard(lambda: self._link.lose("cut off"))
+
+        def restore() -> None:
+            self.is_cut_off = False
+
+        self._time.after(for_s, restore)
+
+    def lose_connection(self) -> None:
+        """Lose the connection once."""
+        if self.loop is not None:
+            self._guard(lambda: self._link.lose("reset"))
+
+    def put(self, item: object) -> None:
+        """Put into the agent's inbox what its network gives, and let it turn soon."""
+        if self.loop is not None:
+            self.loop.inbox.put(item)
+            self.later(0.01, self._work)
+
+    def later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Plan an act of this life; it is void if the device dies before."""
+        life = self._life
+
+        def do() -> None:
+            if life == self._life and self.loop is not None:
+                self._guard(act)
+
+        self._time.after(delay_s, do)
+
+    # ---- within
+
+    def _begin(self) -> None:
+        live = LiveModels(timer_ns=self._timer_ns)
+        runtime = SimulatedRuntime(
+            self._read,
+            ROOT,
+            monotonic_s=self._monotonic_s,
+            work=self._spend_ns,
+        )
+        doors = Doors(
+            clock=Clock(monotonic_s=self._monotonic_s, wall_s=self._wall_s),
+            machine=runtime.machine,
+            storage=DiskStorage(self.disk, ROOT),
+            link=self._link,
+            outbox=self._connect_outbox,
+            new_id=lambda: self.chance.randbytes(16).hex(),
+        )
+        self.live = live
+        self.loop = self._agent(
+            ROOT, self._enrolment, live, options=OPTIONS, chance=self.chance, doors=doors
+        )
+        self.lived.generations.append(0)
+        self._time.note(self.name, f"starts, serves {self.serving}")
+        self.loop.begin()
+        self.later(TURN_S, self._turn)
+
+    def _turn(self) -> None:
+        self._infer()
+        self._work()
+        self.later(TURN_S, self._turn)
+
+    def _work(self) -> None:
+        self.running.turn(0)
+
+    def _infer(self) -> None:
+        names = [name for name, _ in self.live.items()]
+        for name in names:
+            for _ in range(ROWS_A_TURN):
+                row = np.array([self.chance.random() for _ in range(4)], np.float32)
+                try:
+                    self.live.infer(name, row)
+                except InferenceFailed:
+                    continue
+                except NoModel:
+                    return
+                self.lived.inferences += 1
+
+    @property
+    def serving(self) -> dict[str, int]:
+        """The version that answers, by model."""
+        return {str(name): live.manifest.version for name, live in self.live.items()}
+
+    def _guard(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except PowerCut:
+            self.die("power cut")
+        except ProcessKilled:
+            self.die("the model killed the process", Kept.EVERYTHING)
+
+    def _read(self, path: str) -> bytes:
+        return self.disk.read(path)
+
+    def _before(self, call: str, path: str) -> None:
+        self.effect()
+
+    def _monotonic_s(self) -> float:
+        return self._time.now_s - self._booted_s
+
+    def _wall_s(self) -> float:
+        return WORLD_BEGAN_S + self._time.now_s + self.wall_skew_s
+
+    def _timer_ns(self) -> int:
+        return self._worked_ns
+
+    def _spend_ns(self, nanoseconds: int) -> None:
+        self._worked_ns += nanoseconds
+
+    def _connect_outbox(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self._memory, uri=True, isolation_level=None, check_same_thread=False
+        )

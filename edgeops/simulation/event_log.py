@@ -1,0 +1,30 @@
+"""The log of a run: what happened, in order, and a hash that two runs of one seed share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+
+LAST_LINES = 40
+
+
+class EventLog:
+    """Lines that are hashed as they come; the last ones are kept to be read."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._hash = hashlib.sha256()
+        self.count = 0
+        self.last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def add(self, now_s: float, who: str, what: str) -> None:
+        """Note that something happened."""
+        line = f"{now_s:10.3f} {who:<8} {what}"
+        self._hash.update(line.encode() + b"\n")
+        self.count += 1
+        self.last.append(line)
+
+    @property
+    def digest(self) -> str:
+        """Hash of every line so far, hexadecimal."""
+        return self._hash.hexdigest()

@@ -1,0 +1,243 @@
+"""One simulated world: devices, hub, operator and faults, all from one seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from device_agent.protocol.ids import DeviceId, ModelName
+from device_agent.protocol.probation import ProbationRules
+from device_agent.shell.loop import AgentLoop
+from edgeops.domain.rollout import Policy, RolloutState
+from edgeops.service import fleet, packages, rollouts
+from edgeops.service.context import Context
+from edgeops.simulation.clock import VirtualTime
+from edgeops.simulation.device import WORLD_BEGAN_S, SimulatedDevice
+from edgeops.simulation.hub import CrashingDatabase, SimulatedHub
+from edgeops.simulation.network import NetworkFaults, SimulatedBroker
+from edgeops.simulation.packages import (
+    BAD,
+    PROFILE,
+    Behaviour,
+    Keys,
+    SimulatedPackage,
+    make_keys,
+    make_package,
+)
+from edgeops.simulation.scenario import Fault, Scenario
+from edgeops.store.blobs import MemoryBlobStore
+
+MODEL = ModelName("kws")
+BAD_NETWORK = NetworkFaults(
+    drop=0.2, duplicate=0.2, spoil=0.02, most_delay_s=1.5, forget_session=0.3
+)
+POLICY = Policy(
+    canary=1,
+    steps=(100,),
+    device_timeout_s=150.0,
+    download_timeout_s=120.0,
+    probation=ProbationRules(min_inferences=20, timeout_s=90.0),
+)
+OPERATOR_S = 8.0
+COMMAND_SHARE = 0.3
+OPEN = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
+DAYS_TEN_YEARS_S = 10 * 365 * 86400.0
+
+
+class World:
+    """Everything there is. ``run`` in ``simulation.run`` lets it go and watches it."""
+
+    def __init__(
+        self,
+        seed: int,
+        scenario: Scenario,
+        devices: int,
+        *,
+        agent: Callable[..., AgentLoop] = AgentLoop,
+    ) -> None:
+        """Make a world; nothing has happened yet.
+
+        Args:
+            seed: decides everything that chance decides.
+            scenario: what kind of world it is.
+            devices: how many there are.
+            agent: makes the agents' loops.
+        """
+        self.scenario = scenario
+        self.time = VirtualTime()
+        self.commands: dict[str, int] = {}
+        self._chance = random.Random(f"{seed} world")
+        self.broker = SimulatedBroker(self.time, random.Random(f"{seed} network"))
+        self.keys: Keys = make_keys(random.Random(f"{seed} keys"))
+        self.packages = self._make_packages()
+        self.hub = self._make_hub(seed)
+        self.devices = tuple(self._make_device(seed, n, agent) for n in range(devices))
+        self._next_version = 1
+
+    @property
+    def are_faults_over(self) -> bool:
+        """Whether nothing bad happens any more."""
+        return self.time.now_s >= self.scenario.faults_s
+
+    def begin(self) -> None:
+        """Plan the first events."""
+        if self.scenario.bad_network:
+            self.broker.faults = BAD_NETWORK
+        self.hub.start()
+        for device in self.devices:
+            self.time.after(self._chance.uniform(0.0, 3.0), device.start)
+        self.time.after(OPERATOR_S, self._operate)
+        self.time.after(self._pause_s(), self._strike)
+        self.time.after(self.scenario.faults_s, self._calm_down)
+
+    def end(self) -> None:
+        """Switch everything off."""
+        for device in self.devices:
+            device.switch_off()
+        self.hub.database.close()
+
+    # ---- who is there
+
+    def _make_packages(self) -> tuple[SimulatedPackage, ...]:
+        made = []
+        for number in range(1, self.scenario.versions + 1):
+            is_bad = number > 1 and self._chance.random() < self.scenario.bad_models
+            behaviour = self._chance.choice(BAD) if is_bad else Behaviour.GOOD
+            made.append(make_package(self.keys, self._chance, MODEL, number, behaviour))
+            self.time.note("world", f"version {number} is {behaviour}")
+        return tuple(made)
+
+    def _make_hub(self, seed: int) -> SimulatedHub:
+        database = CrashingDatabase.open("sqlite://")
+        chance = random.Random(f"{seed} hub")
+        context = Context(
+            database=database,
+            blobs=MemoryBlobStore(),
+            director=self.keys.director,
+            root=self.keys.root,
+            root_envelope=self.keys.envelope,
+            broker="mqtt://simulated:1883",
+            clock=lambda: WORLD_BEGAN_S + self.time.now_s,
+            chance=chance.randbytes,
+        )
+        for package in self.packages:
+            for digest, data in package.blobs.items():
+                packages.put_blob(context, digest, data)
+            packages.put_blob(context, package.digest, package.data)
+            packages.publish(context, "operator", package.digest, package.signature)
+        return SimulatedHub(
+            context,
+            database,  # type: ignore[arg-type]  # open makes the class it is called on
+            time=self.time,
+            broker=self.broker,
+            chance=chance,
+        )
+
+    def _make_device(
+        self, seed: int, number: int, agent: Callable[..., AgentLoop]
+    ) -> SimulatedDevice:
+        name = f"cam-{number + 1}"
+        return SimulatedDevice(
+            name,
+            fleet.enroll(self.hub.context, "operator", name, PROFILE, {}),
+            time=self.time,
+            broker=self.broker,
+            chance=random.Random(f"{seed} {name}"),
+            agent=agent,
+        )
+
+    # ---- the operator
+
+    def _operate(self) -> None:
+        """Roll out the next version when nothing is under way; send a command now and then."""
+        if self._chance.random() < COMMAND_SHARE:
+            name = self._chance.choice(self.devices).name
+            if self.hub.send_command(name):
+                self.commands[name] = self.commands.get(name, 0) + 1
+        if self._next_version <= len(self.packages):
+            self.hub.do(self._roll_out_next)
+        self.time.after(OPERATOR_S, self._operate)
+
+    def _roll_out_next(self, context: Context) -> None:
+        with context.database.read() as work:
+            if work.rollouts.in_states(*OPEN):
+                return
+        reference = f"{MODEL}:{self._next_version}"
+        wanted = rollouts.NewRollout(reference=reference, selector="all", policy=POLICY)
+        rollouts.create(context, "operator", wanted)
+        self._next_version += 1
+        self.time.note("operator", f"rolls out {reference}")
+
+    # ---- faults
+
+    def _pause_s(self) -> float:
+        return self._chance.expovariate(1.0 / self.scenario.fault_every_s)
+
+    def _calm_down(self) -> None:
+        self.broker.faults = NetworkFaults()
+        for device in self.devices:
+            device.cut_in = None
+            device.disk.capacity_bytes = 2**30
+        self.hub.database.crash_in = None
+        self.time.note("world", "faults are over")
+
+    def _strike(self) -> None:
+        if self.are_faults_over or not self.scenario.faults:
+            return
+        faults, weights = zip(*self.scenario.faults.items(), strict=True)
+        fault: Fault = self._chance.choices(faults, weights)[0]
+        device = self._chance.choice(self.devices)
+        self.time.note("world", f"{fault} for {device.name}")
+        _STRIKES[fault](self, device)
+        self.time.after(self._pause_s(), self._strike)
+
+    def _cut_power(self, device: SimulatedDevice) -> None:
+        device.cut_in = self._chance.randint(1, 60)
+
+    def _partition(self, device: SimulatedDevice) -> None:
+        device.cut_off(self._chance.uniform(5.0, 60.0))
+
+    def _reset(self, device: SimulatedDevice) -> None:
+        device.lose_connection()
+
+    def _fill_disk(self, device: SimulatedDevice) -> None:
+        device.disk.capacity_bytes = device.disk.used_bytes + self._chance.choice((0, 100, 5000))
+        until_s = self._chance.uniform(5.0, 40.0)
+
+        def empty() -> None:
+            device.disk.capacity_bytes = 2**30
+
+        self.time.after(until_s, empty)
+
+    def _flip_byte(self, device: SimulatedDevice) -> None:
+        partial = [p for p in device.disk.paths if p.startswith("partial/") and device.disk.read(p)]
+        if partial:
+            path = self._chance.choice(partial)
+            device.disk.flip_byte(path, self._chance.randrange(len(device.disk.read(path))))
+
+    def _jump_clock(self, device: SimulatedDevice) -> None:
+        to_1970_s = -WORLD_BEGAN_S - self.time.now_s
+        device.wall_skew_s = self._chance.choice((to_1970_s, DAYS_TEN_YEARS_S, 0.0, -3600.0))
+
+    def _lose_broker(self, device: SimulatedDevice) -> None:
+        self.broker.lose_state()
+        for each in self.devices:
+            each.lose_connection()
+        self.hub.reconnect()
+
+    def _crash_hub(self, device: SimulatedDevice) -> None:
+        self.hub.crash_at(self._chance.randint(1, 12))
+
+
+_STRIKES: dict[Fault, Callable[[World, SimulatedDevice], None]] = {
+    Fault.POWER_CUT: World._cut_power,  # noqa: SLF001 - the table of this class
+    Fault.PARTITION: World._partition,  # noqa: SLF001
+    Fault.RESET: World._reset,  # noqa: SLF001
+    Fault.DISK_FULL: World._fill_disk,  # noqa: SLF001
+    Fault.FLIPPED_BYTE: World._flip_byte,  # noqa: SLF001
+    Fault.CLOCK_JUMP: World._jump_clock,  # noqa: SLF001
+    Fault.BROKER_LOSS: World._lose_broker,  # noqa: SLF001
+    Fault.HUB_CRASH: World._crash_hub,  # noqa: SLF001
+}
+
+__all__ = ["MODEL", "DeviceId", "World"]
