@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from device_agent import __version__
+from device_agent.core.records import ModelRecord
 from device_agent.monitor.samples import SampleDesk
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
+from device_agent.protocol.ids import ModelName
 from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
 from device_agent.shell.acquisition import Acquisition
@@ -176,6 +178,21 @@ class AgentLoop:
         for item in self.inbox.take(wait_s):
             self._take(item)
         self._on_time()
+
+    @property
+    def generation(self) -> int:
+        """Generation of the desired state that was accepted last."""
+        return self._generation
+
+    @property
+    def records(self) -> Mapping[ModelName, ModelRecord]:
+        """What the journal says of each model."""
+        return self._deployer.records
+
+    @property
+    def outbox_depth(self) -> int:
+        """How many items wait for the hub."""
+        return self._outbox.depth()
 
     def stop(self) -> None:
         """End ``run`` soon. May be called from any thread or a signal handler."""

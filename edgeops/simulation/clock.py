@@ -24,6 +24,7 @@ class VirtualTime:
     def __init__(self) -> None:
         """Begin at 0."""
         self.now_s = 0.0
+        self.events = 0
         self.log = EventLog()
         self._heap: list[_Planned] = []
         self._number = 0
@@ -39,6 +40,7 @@ class VirtualTime:
             return False
         planned = heapq.heappop(self._heap)
         self.now_s = planned.at_s
+        self.events += 1
         planned.act()
         return True
 

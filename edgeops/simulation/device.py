@@ -6,6 +6,7 @@ process) and starts again on what its disk kept.
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 from collections import Counter
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from device_agent.protocol.enrolment import Enrolment
-from device_agent.protocol.errors import InferenceFailed, NoModel
+from device_agent.protocol.errors import AgentError, InferenceFailed, NoModel
 from device_agent.shell.doors import Clock, Doors
 from device_agent.shell.link import Connected, Disconnected, Message
 from device_agent.shell.live import LiveModels
@@ -48,9 +49,9 @@ class Lived:
     starts: int = 0
     deaths: int = 0
     inferences: int = 0
-    generations: list[int] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
-    has_served: bool = False
+    accepted: int = 0
+    """Inferences in windows that the outbox took."""
 
 
 class SimulatedLink:
@@ -146,6 +147,7 @@ class SimulatedDevice:
         self.loop: AgentLoop | None = None
         self.live = LiveModels()
         self.is_cut_off = False
+        self.is_ready = False
         self.wall_skew_s = 0.0
         self.cut_in: int | None = None
         """How many effects from now the power goes."""
@@ -181,6 +183,7 @@ class SimulatedDevice:
             self.lived.counters += self.loop.counters
             self.loop._outbox.close()  # noqa: SLF001 - SQLite rolls back what was not committed
         self.loop = None
+        self.is_ready = False
         self.live = LiveModels()
         self._broker.disconnect(self.name, gracefully=False)
         self.disk = self.disk.after_power_cut(self.chance, kept)
@@ -197,6 +200,14 @@ class SimulatedDevice:
         if self.loop is None:
             raise RuntimeError(f"{self.name} is off")
         return self.loop
+
+    @property
+    def commands_obeyed(self) -> int:
+        """Commands that were carried out, over all lives."""
+        now = self.loop.counters if self.loop is not None else Counter[str]()
+        heard = self.lived.counters["received.cmd"] + now["received.cmd"]
+        refused = self.lived.counters["command.not_executed"] + now["command.not_executed"]
+        return heard - refused
 
     def effect(self) -> None:
         """Count an effect: before it the power may go."""
@@ -260,10 +271,23 @@ class SimulatedDevice:
         self.loop = self._agent(
             ROOT, self._enrolment, live, options=OPTIONS, chance=self.chance, doors=doors
         )
-        self.lived.generations.append(0)
+        self._observe_outbox(self.loop)
         self._time.note(self.name, f"starts, serves {self.serving}")
         self.loop.begin()
+        self.is_ready = True
         self.later(TURN_S, self._turn)
+
+    def _observe_outbox(self, loop: AgentLoop) -> None:
+        outbox = loop._outbox  # noqa: SLF001 - what it accepts is what must arrive
+        put = outbox.put
+
+        def counted(kind: str, body: bytes) -> int:
+            number = put(kind, body)
+            if kind == "telemetry":
+                self.lived.accepted += json.loads(body)["inferences"]
+            return number
+
+        outbox.put = counted  # type: ignore[method-assign]
 
     def _turn(self) -> None:
         self._infer()
@@ -296,6 +320,8 @@ class SimulatedDevice:
             act()
         except PowerCut:
             self.die("power cut")
+        except AgentError as error:
+            self.die(f"the agent cannot start: {error}", Kept.EVERYTHING)
         except ProcessKilled:
             self.die("the model killed the process", Kept.EVERYTHING)
 

@@ -163,6 +163,10 @@ class SimulatedDisk:
         """Bytes of all files."""
         return sum(len(file.current) for file in self._files.values())
 
+    def has(self, path: str) -> bool:
+        """Tell whether there is a file of that name."""
+        return path in self._files
+
     @property
     def paths(self) -> list[str]:
         """Every file, sorted."""

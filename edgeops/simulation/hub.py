@@ -14,7 +14,7 @@ from device_agent.protocol import topics
 from device_agent.protocol.chunks import encode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
-from device_agent.protocol.orders import Epoch
+from device_agent.protocol.orders import Ack, Epoch
 from edgeops.delivery.demand import Demand
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.handlers import Handlers
@@ -75,6 +75,9 @@ class SimulatedHub:
         self.database = database
         self.is_up = False
         self.crashes = 0
+        self.taken: dict[str, int] = {}
+        """Inferences that the hub has of each device."""
+        self._seen: dict[str, dict[int, int]] = {}
         self._time = time
         self._broker = broker
         self._chance = chance
@@ -155,11 +158,27 @@ class SimulatedHub:
             return
 
         def handle() -> None:
+            self._note_item(topic, payload)
             answer = self._handlers.handle(topic, payload)
-            if answer is not None:
+            if answer is not None and answer.topic.endswith("/ack"):
+                self._count(topic, answer.payload)
                 self._broker.publish(answer.topic, answer.payload)
 
         self._guard(handle)
+
+    def _count(self, topic: str, answer: bytes) -> None:
+        """Count what an acknowledgement says is in the database, each item once."""
+        ack, device = Ack.from_document(decode(answer)), topic.split("/")[-2]
+        seen = self._seen.get(ack.stream, {})
+        for sequence in [each for each in seen if each <= ack.sequence]:
+            self.taken[device] = self.taken.get(device, 0) + seen[sequence]
+            seen[sequence] = 0
+
+    def _note_item(self, topic: str, payload: bytes) -> None:
+        if topic.endswith("/telemetry"):
+            item = decode(payload)
+            inferences = sum(window["inferences"] for window in item["windows"])
+            self._seen.setdefault(item["stream"], {}).setdefault(item["sequence"], inferences)
 
     def _tick(self) -> None:
         if self.is_up:

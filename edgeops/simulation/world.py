@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from device_agent.protocol.ids import DeviceId, ModelName
+from device_agent.protocol.ids import ModelName
 from device_agent.protocol.probation import ProbationRules
 from device_agent.shell.loop import AgentLoop
 from edgeops.domain.rollout import Policy, RolloutState
@@ -73,11 +73,19 @@ class World:
         self.hub = self._make_hub(seed)
         self.devices = tuple(self._make_device(seed, n, agent) for n in range(devices))
         self._next_version = 1
+        self.packages_by_digest = {package.digest: package for package in self.packages}
+
+    open_states = OPEN
 
     @property
     def are_faults_over(self) -> bool:
         """Whether nothing bad happens any more."""
         return self.time.now_s >= self.scenario.faults_s
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the operator has nothing left to roll out."""
+        return self._next_version > len(self.packages)
 
     def begin(self) -> None:
         """Plan the first events."""
@@ -239,5 +247,3 @@ _STRIKES: dict[Fault, Callable[[World, SimulatedDevice], None]] = {
     Fault.BROKER_LOSS: World._lose_broker,  # noqa: SLF001
     Fault.HUB_CRASH: World._crash_hub,  # noqa: SLF001
 }
-
-__all__ = ["MODEL", "DeviceId", "World"]

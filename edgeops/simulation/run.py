@@ -1,0 +1,117 @@
+"""Running worlds: one seed after the other, each watched by the invariants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from device_agent.shell.loop import AgentLoop
+from edgeops.simulation.invariants import Violation, Watch, check_end, check_event, check_rest
+from edgeops.simulation.scenario import SCENARIOS, Scenario
+from edgeops.simulation.world import World
+
+REST_WITHIN_S = 900.0
+"""Seconds after the last fault within which a world must come to rest."""
+REST_CHECK_S = 7.3
+"""No multiple of any interval: a device that reports every 10 s must not be looked at just then."""
+DEVICES = 3
+DEFAULT = SCENARIOS["everything"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one seed.
+
+    Attributes:
+        seed: the seed.
+        scenario: the scenario's name.
+        devices: how many there were.
+        violation: which invariant did not hold, empty if all did.
+        events: how many events happened.
+        seconds: virtual seconds.
+        deaths: power cuts and killed processes of all devices.
+        crashes: of the hub.
+        committed: versions that were rolled out to all, and taken back.
+        digest: hash of the event log; the same for the same seed.
+        last: the last lines of the log.
+    """
+
+    seed: int
+    scenario: str
+    devices: int
+    violation: str
+    events: int
+    seconds: float
+    deaths: int
+    crashes: int
+    digest: str
+    last: tuple[str, ...]
+
+    @property
+    def replay(self) -> str:
+        """The command that lets the same happen again."""
+        return (
+            f"edgeops simulate --seed {self.seed} --scenario {self.scenario} "
+            f"--devices {self.devices} --show-log"
+        )
+
+
+def simulate(
+    seed: int,
+    scenario: Scenario = DEFAULT,
+    devices: int = DEVICES,
+    *,
+    agent: Callable[..., AgentLoop] = AgentLoop,
+) -> Outcome:
+    """Run one world from its beginning until it has come to rest, or an invariant breaks.
+
+    Args:
+        seed: decides everything that chance decides.
+        scenario: what kind of world it is.
+        devices: how many devices it has.
+        agent: makes the agents' loops.
+    """
+    world = World(seed, scenario, devices, agent=agent)
+    try:
+        world.begin()
+        violation = _watched(world)
+        world.time.note("world", violation or "has come to rest")
+        return Outcome(
+            seed=seed,
+            scenario=scenario.name,
+            devices=devices,
+            violation=violation,
+            events=world.time.events,
+            seconds=world.time.now_s,
+            deaths=sum(device.lived.deaths for device in world.devices),
+            crashes=world.hub.crashes,
+            digest=world.time.log.digest,
+            last=tuple(world.time.log.last),
+        )
+    finally:
+        world.end()
+
+
+def simulate_all(
+    seeds: Iterable[int], scenario: Scenario = DEFAULT, devices: int = DEVICES
+) -> Iterator[Outcome]:
+    """Run one world after the other."""
+    for seed in seeds:
+        yield simulate(seed, scenario, devices)
+
+
+def _watched(world: World) -> str:
+    """Let events happen until the world is at rest; return the violation, if there is one."""
+    watch, give_up_s = Watch(), world.scenario.faults_s + REST_WITHIN_S
+    check_s = world.scenario.faults_s
+    try:
+        while world.time.next_event(give_up_s):
+            check_event(world, watch)
+            if world.time.now_s >= check_s and world.is_finished:
+                if not check_rest(world):
+                    check_end(world)
+                    return ""
+                check_s = world.time.now_s + REST_CHECK_S
+    except Violation as violation:
+        return str(violation)
+    return f"invariant {check_rest(world) or 'unknown: nothing is planned any more'}"
