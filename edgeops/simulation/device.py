@@ -35,8 +35,8 @@ WORLD_BEGAN_S = 1_780_000_000.0
 TURN_S = 2.0
 ROWS_A_TURN = 6
 OPTIONS = AgentOptions(
-    heartbeat_s=20.0,
-    telemetry_interval_s=10.0,
+    heartbeat_s=30.0,
+    telemetry_interval_s=20.0,
     reserve_bytes=20_000,
     time_zone="UTC",
 )
@@ -156,6 +156,7 @@ class SimulatedDevice:
         self._broker = broker
         self._agent = agent
         self._link = SimulatedLink(self, broker)
+        self._loaded: set[str] = set()
         self._life = 0
         self._booted_s = 0.0
         self._worked_ns = 0
@@ -258,6 +259,7 @@ class SimulatedDevice:
             ROOT,
             monotonic_s=self._monotonic_s,
             work=self._spend_ns,
+            loaded=self._loaded,
         )
         doors = Doors(
             clock=Clock(monotonic_s=self._monotonic_s, wall_s=self._wall_s),

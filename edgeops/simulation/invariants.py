@@ -80,14 +80,17 @@ class Watch:
         """Begin with nothing."""
         self.generations: dict[str, int] = {}
         self.rollouts: dict[str, str] = {}
+        self.has_committed: set[str] = set()
 
 
 def _serves(world: World, device: SimulatedDevice, watch: Watch) -> str:
     record = _record(device)
-    if record is None or not any(slot.committed for slot in record.slots.values()):
+    if record is not None and any(slot.committed for slot in record.slots.values()):
+        watch.has_committed.add(device.name)
+    if device.name in watch.has_committed and device.live.get(MODEL) is None:
+        return "had a committed version, and none answers"
+    if record is None:
         return ""
-    if device.live.get(MODEL) is None:
-        return "has a committed version, and none answers"
     for slot in record.slots.values():
         package = world.packages_by_digest[slot.manifest.digest]
         for digest in (package.digest, *package.blobs) if slot.committed else ():

@@ -31,6 +31,8 @@ class NetworkFaults:
     duplicate: float = 0.0
     spoil: float = 0.0
     most_delay_s: float = 0.05
+    most_repeat_s: float = 60.0
+    """How late a message that comes twice may come the second time."""
     forget_session: float = 0.0
 
 
@@ -118,9 +120,10 @@ class SimulatedBroker:
         if qos == 0 and chance.random() < faults.drop:
             return
         copies = 2 if qos and chance.random() < faults.duplicate else 1
-        for _ in range(copies):
+        for copy in range(copies):
             data = self._spoiled(topic, payload)
-            delay_s = chance.uniform(0.001, faults.most_delay_s)
+            most_s = faults.most_repeat_s if copy else faults.most_delay_s
+            delay_s = chance.uniform(0.001, most_s)
             connection = self._sessions[name].connection
             arrive = partial(self._arrive, name, topic, data, qos, connection)
             self._time.after(delay_s, arrive)

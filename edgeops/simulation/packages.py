@@ -43,6 +43,8 @@ class Behaviour(StrEnum):
     SLOW = "slow"
     KILLS = "kills"
     """Ends the agent's process whenever it is loaded there, though not in the self-test."""
+    KILLS_AGAIN = "kills_again"
+    """Is loaded once; when the agent loads it again, after a restart, the process ends."""
 
 
 BAD = tuple(each for each in Behaviour if each is not Behaviour.GOOD)

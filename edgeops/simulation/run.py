@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from device_agent.shell.loop import AgentLoop
 from edgeops.simulation.invariants import Violation, Watch, check_end, check_event, check_rest
@@ -93,11 +95,15 @@ def simulate(
 
 
 def simulate_all(
-    seeds: Iterable[int], scenario: Scenario = DEFAULT, devices: int = DEVICES
+    seeds: Iterable[int], scenario: Scenario = DEFAULT, devices: int = DEVICES, *, jobs: int = 1
 ) -> Iterator[Outcome]:
-    """Run one world after the other."""
-    for seed in seeds:
-        yield simulate(seed, scenario, devices)
+    """Run many worlds, ``jobs`` at a time in processes of their own; outcomes come in order."""
+    run = partial(simulate, scenario=scenario, devices=devices)
+    if jobs == 1:
+        yield from map(run, seeds)
+        return
+    with ProcessPoolExecutor(jobs) as workers:
+        yield from workers.map(run, seeds, chunksize=4)
 
 
 def _watched(world: World) -> str:

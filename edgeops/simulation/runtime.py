@@ -77,8 +77,18 @@ class SimulatedRuntime:
         *,
         monotonic_s: Callable[[], float],
         work: Callable[[int], None],
+        loaded: set[str],
     ) -> None:
-        """Take how a file of the state folder ``root`` is read, the clock, and how work passes."""
+        """Take what the device is made of.
+
+        Args:
+            read: reads a file of the state folder.
+            root: the state folder.
+            monotonic_s: the clock.
+            work: lets nanoseconds of work pass.
+            loaded: artifacts that were ever loaded here; grows.
+        """
+        self._loaded = loaded
         self._read = read
         self._root = root
         self._monotonic_s = monotonic_s
@@ -101,7 +111,9 @@ class SimulatedRuntime:
 
     def _load(self, runtime: str, path: Path, threads: int) -> SimulatedModel:
         behaviour = self._behaviour(path)
-        if behaviour is Behaviour.KILLS:
+        again = path.name in self._loaded
+        self._loaded.add(path.name)
+        if behaviour is Behaviour.KILLS or (behaviour is Behaviour.KILLS_AGAIN and again):
             raise ProcessKilled
         return SimulatedModel(behaviour, self._work)
 

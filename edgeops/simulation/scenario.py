@@ -48,8 +48,8 @@ class Scenario:
     name: str
     what: str
     faults: Mapping[Fault, float]
-    fault_every_s: float = 12.0
-    faults_s: float = 240.0
+    fault_every_s: float = 8.0
+    faults_s: float = 160.0
     bad_network: bool = True
     bad_models: float = 0.5
     versions: int = 3
