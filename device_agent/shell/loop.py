@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
 from device_agent.runtimes.available import available_runtimes
 from device_agent.shell.acts import Acts
-from device_agent.shell.commands import CommandLog
+from device_agent.shell.command_desk import make_desk
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.fetch import Fetcher, FetchLimits
 from device_agent.shell.identity import next_session
@@ -70,6 +70,8 @@ class AgentOptions:
     """After this a self-test counts as hung."""
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk."""
+    restarts: bool = False
+    """Whether the program around the agent starts it again when ``restart_wanted`` is set."""
     samples: SampleOptions = field(default_factory=SampleOptions)
     """Raw rows that may leave this device: none by default."""
     link: LinkLimits = field(default_factory=LinkLimits)
@@ -89,6 +91,8 @@ class AgentLoop:
         chance: random.Random | None = None,
         link: LinkLike | None = None,
         storage: Storage | None = None,
+        log_lines: Callable[[], Sequence[str]] = tuple,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the state folder and bring the models up; ``run`` begins to talk.
 
@@ -100,6 +104,8 @@ class AgentLoop:
             chance: for jitter.
             link: instead of a connection to the enrolment's broker.
             storage: instead of the state folder itself, which it must stand for.
+            log_lines: gives the recent log when the hub asks for it.
+            on_turn: called after each turn of the loop: what shows that it is not hung.
 
         Raises:
             AgentError: the folder cannot be used, or its root of trust is not trusted.
@@ -117,10 +123,11 @@ class AgentLoop:
         self._window_started_s = time.time()
         self._storage: Storage = storage or FolderStorage(root)
         self._stopping = threading.Event()
+        self.restart_wanted = threading.Event()
+        self._on_turn = on_turn
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
         self.samples = SampleDesk(self.options.samples, chance)
         self._trust = Trust(self._storage, enrolment.root)
-        self._commands = CommandLog(self._storage)
         self._outbox = Outbox(root / "outbox.sqlite")
         self._reporter = Reporter(self._device, self._outbox)
         self._link: LinkLike = link or Link(
@@ -146,6 +153,17 @@ class AgentLoop:
         )
         self._deployer = Deployer(
             self._storage, self._acts, host=self._host, report=self._deployment_moved
+        )
+        self._desk = make_desk(
+            self._storage,
+            self._deployer,
+            live,
+            self._host,
+            self._reporter,
+            announce=self._publish_state,
+            restart=self.restart_wanted.set if self.options.restarts else None,
+            log_lines=log_lines,
+            counters=self.counters,
         )
         self._handlers: Mapping[str, Callable[[DownTopic, bytes], None]] = {
             "desired": self._on_desired,
@@ -178,6 +196,7 @@ class AgentLoop:
             while not self._stopping.is_set():
                 self._drain_inbox(self.options.tick_s)
                 self._on_time()
+                self._on_turn()
         finally:
             self._close()
 
@@ -257,10 +276,7 @@ class AgentLoop:
 
     def _on_command(self, topic: DownTopic, payload: bytes) -> None:
         command = self._trust.open_command(payload, self._device)
-        if self._commands.begin(command, time.time()):
-            self._publish_state()
-        else:
-            self.counters["command.not_executed"] += 1
+        self._desk.take(command, time.time(), time.monotonic())
 
     def _on_ack(self, topic: DownTopic, payload: bytes) -> None:
         ack = Ack.from_document(decode(payload))
@@ -285,6 +301,7 @@ class AgentLoop:
         now_s = time.monotonic()
         self._guarded(lambda: self._deployer.tick(now_s))
         self._guarded(lambda: self._fetcher.ask(now_s))
+        self._guarded(lambda: self._desk.tick(now_s))
         if now_s >= self._window_due_s or self._is_window_full():
             self._window_due_s = now_s + self.options.telemetry_interval_s
             self._guarded(self._close_windows)
@@ -379,6 +396,7 @@ class AgentLoop:
         self._window_due_s = now_s + self.options.telemetry_interval_s
 
     def _resume(self) -> None:
+        self._desk.resume()
         self._deployer.resume(time.monotonic())
         stored = self._storage.read(DESIRED_PATH)
         if stored is None:
@@ -390,6 +408,7 @@ class AgentLoop:
 
     def _close(self) -> None:
         self._acts.stop()
+        self._desk.stop()
         self._guarded(self._close_windows)
         self._keep_samples(everything=True)
         self._guarded(lambda: self._fetcher.flush(time.monotonic()))
