@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -17,9 +19,17 @@ from device_agent.protocol.errors import AgentError, BadInput, NoModel, NotTrust
 
 if TYPE_CHECKING:
     from device_agent.protocol.manifest import Manifest, Variant
+    from device_agent.shell.supervisor import Supervisor
+
+logger = logging.getLogger("device_agent.cli")
 
 EXIT_FAILED = 1
+EXIT_RESTART = 75
+"""The hub commanded a restart, and a service manager will see to it (EX_TEMPFAIL)."""
 EXIT_NOT_TRUSTED = 6
+
+POLL_S = 0.5
+"""Pause between two looks at the agent; the agent's own loop does not wait for them."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -84,20 +94,53 @@ def _run(arguments: argparse.Namespace) -> int:
     from device_agent.monitor.samples import SampleOptions
     from device_agent.serving.api import Agent
     from device_agent.shell.loop import AgentOptions
+    from device_agent.shell.supervisor import Supervisor
 
     options = AgentOptions(
+        restarts=True,
         telemetry_interval_s=arguments.telemetry_interval,
         heartbeat_s=arguments.heartbeat,
         samples=SampleOptions(share=arguments.samples),
     )
+    supervisor = Supervisor.of_this_process()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with Agent.start(arguments.state, enrolment=arguments.enrolment, options=options) as agent:
-        while not stopped.wait(0.5):
-            if not agent.is_running:
-                return EXIT_FAILED
-    return 0
+    with Agent.start(
+        arguments.state,
+        enrolment=arguments.enrolment,
+        options=options,
+        on_turn=supervisor.alive,
+    ) as agent:
+        supervisor.ready()
+        while not stopped.wait(POLL_S) and agent.is_running and not agent.restart_wanted:
+            supervisor.status(_serving(agent.models))
+        supervisor.stopping()
+        ended_by_itself = not agent.is_running
+    if stopped.is_set():
+        return 0
+    if ended_by_itself:
+        return EXIT_FAILED
+    return _start_again(arguments, supervisor)
+
+
+def _serving(models: dict[str, int]) -> str:
+    known = ", ".join(f"{name}:{version}" for name, version in sorted(models.items()))
+    return f"serves {known}" if known else "no model yet: waits for a rollout"
+
+
+def _start_again(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
+    """Carry out a restart: by the service manager, or by becoming a new agent in its place."""
+    if supervisor.watches:
+        return EXIT_RESTART
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
+    except OSError as error:
+        # The interpreter was removed under us: the agent of before is better than none.
+        logger.warning("agent.not_replaced", extra={"cause": str(error)})
+        return _run(arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:
