@@ -53,6 +53,11 @@ class RecentLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remember a record as one line, and forget the oldest that are too many."""
+        # Where nothing is configured, Python writes warnings to standard error, but only if there
+        # is no handler at all. Remembering them must not make them vanish there.
+        last = logging.lastResort
+        if last is not None and record.levelno >= last.level and self._is_the_only_one():
+            last.handle(record)
         try:
             text = self.format(record)
         except Exception:  # noqa: BLE001 - a record that cannot be written must not end its caller
@@ -66,6 +71,12 @@ class RecentLog(logging.Handler):
         self._bytes += size_bytes
         while self._bytes > MAX_RECENT_BYTES or len(self._lines) > MAX_RECENT_LINES:
             self._bytes -= self._lines.popleft()[1]
+
+    def _is_the_only_one(self) -> bool:
+        agent = logging.getLogger(AGENT_LOGGER)
+        heard = (*agent.handlers, *logging.getLogger().handlers)
+        silent = all(isinstance(each, RecentLog) for each in heard)
+        return silent and heard[:1] == (self,)
 
     def lines(self) -> tuple[str, ...]:
         """Return what is remembered, oldest first."""
