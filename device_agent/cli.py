@@ -1,4 +1,4 @@
-"""`device-agent run|status|infer`: the agent without an application of one's own."""
+"""`device-agent run|status|infer|install-service`: the agent without an own application."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from device_agent import __version__
 from device_agent.logs import log_to_stderr
 from device_agent.protocol.errors import AgentError, BadInput, NoModel, NotTrusted
+from device_agent.shell.service import DEFAULT_STATE, EXIT_RESTART
 
 if TYPE_CHECKING:
     from device_agent.protocol.manifest import Manifest, Variant
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("device_agent.cli")
 
 EXIT_FAILED = 1
-EXIT_RESTART = 75
-"""The hub commanded a restart, and a service manager will see to it (EX_TEMPFAIL)."""
 EXIT_NOT_TRUSTED = 6
 
 POLL_S = 0.5
@@ -53,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-level", default="warning", choices=["debug", "info", "warning", "error"]
     )
-    commands = parser.add_subparsers(required=True, metavar="run|status|infer")
+    commands = parser.add_subparsers(required=True, metavar="run|status|infer|install-service")
 
     run = commands.add_parser("run", help="run the agent until it is told to stop")
     _add_state(run)
@@ -83,7 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--limit", type=int, default=10, help="rows at most (default 10)")
     infer.add_argument("-o", "--output", choices=["text", "json"], default="text")
     infer.set_defaults(command=_infer)
+    _add_install_service(commands)
     return parser
+
+
+def _add_install_service(commands: Any) -> None:
+    install = commands.add_parser(
+        "install-service", help="run the agent as a service of systemd, from now on and after boot"
+    )
+    install.add_argument(
+        "--state", type=Path, default=DEFAULT_STATE, help=f"state folder (default {DEFAULT_STATE})"
+    )
+    install.add_argument("--enrolment", type=Path, help="enrolment file, needed the first time")
+    install.add_argument("--user", help="existing user (default: one that systemd makes)")
+    install.add_argument(
+        "--dry-run", action="store_true", help="print the unit and what would be done, do nothing"
+    )
+    install.set_defaults(command=_install_service)
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
         options=options,
         on_turn=supervisor.alive,
     ) as agent:
+        logger.info("agent.started", extra={"version": __version__, "models": agent.models})
         supervisor.ready()
         while not stopped.wait(POLL_S) and agent.is_running and not agent.restart_wanted:
             supervisor.status(_serving(agent.models))
@@ -141,6 +157,32 @@ def _start_again(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
         # The interpreter was removed under us: the agent of before is better than none.
         logger.warning("agent.not_replaced", extra={"cause": str(error)})
         return _run(arguments)
+
+
+def _install_service(arguments: argparse.Namespace) -> int:
+    from device_agent.shell import service_install
+    from device_agent.shell.service import UNIT_NAME, ServicePlan, unit_text
+
+    machine, offered = service_install.this_machine(), arguments.enrolment
+    plan = ServicePlan(
+        program=service_install.default_program(),
+        interpreter=Path(sys.executable).resolve(),
+        state=arguments.state,
+        user=arguments.user,
+    )
+    plan = service_install.make_plan(plan, offered, machine)
+    steps = service_install.steps_of(plan, offered, machine)
+    if arguments.dry_run:
+        print(unit_text(plan), end="")
+        for step in steps:
+            print(f"would {step.text}", file=sys.stderr)
+        return 0
+    service_install.check(plan, machine)
+    for step in steps:
+        print(step.text, file=sys.stderr)
+        step.act()
+    print(f"the agent runs: systemctl status {UNIT_NAME}", file=sys.stderr)
+    return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -260,6 +260,7 @@ class AgentLoop:
         self._outbox.resend_all()
         self._publish_state()
         self.counters["link.connected"] += 1
+        logger.info("link.connected", extra={"session": connected.session})
 
     def _on_desired(self, topic: DownTopic, payload: bytes) -> None:
         desired = self._trust.open_desired(payload, self._device)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from device_agent.cli import EXIT_RESTART
+from device_agent.shell.service import EXIT_RESTART
 from edgeops.demo.processes import Processes, free_port, program
 from tests.digits_models import digits
 from tests.processes import process_runs
