@@ -1,10 +1,12 @@
-"""`device-agent run|status|infer`: the agent without an application of one's own."""
+"""`device-agent run|status|infer|install-service`: the agent without an own application."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -14,12 +16,19 @@ from typing import TYPE_CHECKING, Any
 from device_agent import __version__
 from device_agent.logs import log_to_stderr
 from device_agent.protocol.errors import AgentError, BadInput, NoModel, NotTrusted
+from device_agent.shell.service import DEFAULT_STATE, EXIT_RESTART
 
 if TYPE_CHECKING:
     from device_agent.protocol.manifest import Manifest, Variant
+    from device_agent.shell.supervisor import Supervisor
+
+logger = logging.getLogger("device_agent.cli")
 
 EXIT_FAILED = 1
 EXIT_NOT_TRUSTED = 6
+
+POLL_S = 0.5
+"""Pause between two looks at the agent; the agent's own loop does not wait for them."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--log-level", default="warning", choices=["debug", "info", "warning", "error"]
     )
-    commands = parser.add_subparsers(required=True, metavar="run|status|infer")
+    commands = parser.add_subparsers(required=True, metavar="run|status|infer|install-service")
 
     run = commands.add_parser("run", help="run the agent until it is told to stop")
     _add_state(run)
@@ -73,7 +82,23 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--limit", type=int, default=10, help="rows at most (default 10)")
     infer.add_argument("-o", "--output", choices=["text", "json"], default="text")
     infer.set_defaults(command=_infer)
+    _add_install_service(commands)
     return parser
+
+
+def _add_install_service(commands: Any) -> None:
+    install = commands.add_parser(
+        "install-service", help="run the agent as a service of systemd, from now on and after boot"
+    )
+    install.add_argument(
+        "--state", type=Path, default=DEFAULT_STATE, help=f"state folder (default {DEFAULT_STATE})"
+    )
+    install.add_argument("--enrolment", type=Path, help="enrolment file, needed the first time")
+    install.add_argument("--user", help="existing user (default: one that systemd makes)")
+    install.add_argument(
+        "--dry-run", action="store_true", help="print the unit and what would be done, do nothing"
+    )
+    install.set_defaults(command=_install_service)
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:
@@ -84,19 +109,79 @@ def _run(arguments: argparse.Namespace) -> int:
     from device_agent.monitor.samples import SampleOptions
     from device_agent.serving.api import Agent
     from device_agent.shell.options import AgentOptions
+    from device_agent.shell.supervisor import Supervisor
 
     options = AgentOptions(
+        restarts=True,
         telemetry_interval_s=arguments.telemetry_interval,
         heartbeat_s=arguments.heartbeat,
         samples=SampleOptions(share=arguments.samples),
     )
+    supervisor = Supervisor.of_this_process()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with Agent.start(arguments.state, enrolment=arguments.enrolment, options=options) as agent:
-        while not stopped.wait(0.5):
-            if not agent.is_running:
-                return EXIT_FAILED
+    with Agent.start(
+        arguments.state,
+        enrolment=arguments.enrolment,
+        options=options,
+        on_turn=supervisor.alive,
+    ) as agent:
+        logger.info("agent.started", extra={"version": __version__, "models": agent.models})
+        supervisor.ready()
+        while not stopped.wait(POLL_S) and agent.is_running and not agent.restart_wanted:
+            supervisor.status(_serving(agent.models))
+        supervisor.stopping()
+        ended_by_itself = not agent.is_running
+    if stopped.is_set():
+        return 0
+    if ended_by_itself:
+        return EXIT_FAILED
+    return _start_again(arguments, supervisor)
+
+
+def _serving(models: dict[str, int]) -> str:
+    known = ", ".join(f"{name}:{version}" for name, version in sorted(models.items()))
+    return f"serves {known}" if known else "no model yet: waits for a rollout"
+
+
+def _start_again(arguments: argparse.Namespace, supervisor: Supervisor) -> int:
+    """Carry out a restart: by the service manager, or by becoming a new agent in its place."""
+    if supervisor.watches:
+        return EXIT_RESTART
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves
+    except OSError as error:
+        # The interpreter was removed under us: the agent of before is better than none.
+        logger.warning("agent.not_replaced", extra={"cause": str(error)})
+        return _run(arguments)
+
+
+def _install_service(arguments: argparse.Namespace) -> int:
+    from device_agent.shell import service_install
+    from device_agent.shell.service import UNIT_NAME, ServicePlan, unit_text
+
+    machine, offered = service_install.this_machine(), arguments.enrolment
+    plan = ServicePlan(
+        program=service_install.default_program(),
+        interpreter=Path(sys.executable).resolve(),
+        state=arguments.state,
+        user=arguments.user,
+    )
+    plan = service_install.make_plan(plan, offered, machine)
+    steps = service_install.steps_of(plan, offered, machine)
+    if arguments.dry_run:
+        print(unit_text(plan), end="")
+        for step in steps:
+            print(f"would {step.text}", file=sys.stderr)
+        return 0
+    service_install.check(plan, machine)
+    for step in steps:
+        print(step.text, file=sys.stderr)
+        step.act()
+    print(f"the agent runs: systemctl status {UNIT_NAME}", file=sys.stderr)
     return 0
 
 

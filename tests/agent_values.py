@@ -24,6 +24,7 @@ from device_agent.protocol.manifest import (
     Waiver,
 )
 from device_agent.protocol.orders import Ack, Command, Desired, DesiredModel, Epoch
+from device_agent.protocol.outcomes import CommandOutcome, ModelVerdict
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
@@ -185,8 +186,8 @@ def event() -> Event:
     )
 
 
-def numbered(*, telemetry: bool = False) -> Numbered:
-    body = (window(),) if telemetry else event()
+def numbered(body: CommandOutcome | None = None, *, telemetry: bool = False) -> Numbered:
+    body = body or ((window(),) if telemetry else event())
     return Numbered(device=DEVICE, stream="s1", sequence=4, oldest=2, body=body)
 
 
@@ -213,7 +214,16 @@ def reported() -> Reported:
 
 
 def command(**fields: Any) -> Command:
-    return Command(**{"device": DEVICE, "id": "c1", "kind": "announce", "expires_s": 9e9, **fields})
+    given = {"device": DEVICE, "id": "c1", "kind": "announce", "issued_s": 1.0, "expires_s": 9e9}
+    return Command(**{**given, **fields})
+
+
+def outcome(**fields: Any) -> CommandOutcome:
+    verdict = ModelVerdict(
+        model=MODEL, version=1, digest=digest(), reason="load_failed", evidence={"accuracy": 0.5}
+    )
+    given = {"id": "c1", "kind": "self_test", "outcome": "failed", "detail": "0 of 1", "at_s": 1.5}
+    return CommandOutcome(**{**given, "log": ("a", "b"), "models": (verdict,), **fields})
 
 
 def ack() -> Ack:

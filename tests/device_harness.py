@@ -98,9 +98,18 @@ class Hub:
         wanted = Desired(device=device, generation=generation, models=models)
         return self.sealed(PAYLOAD_DESIRED, encode(wanted.to_document()))
 
-    def command(self, name: str, *, expires_in_s: float = 60.0, device: DeviceId = DEVICE) -> bytes:
+    def command(
+        self,
+        name: str,
+        kind: str = "announce",
+        *,
+        expires_in_s: float = 60.0,
+        device: DeviceId = DEVICE,
+        issued_s: float | None = None,
+    ) -> bytes:
+        issued_s = time.time() if issued_s is None else issued_s
         command = Command(
-            device=device, id=name, kind="announce", expires_s=time.time() + expires_in_s
+            device=device, id=name, kind=kind, issued_s=issued_s, expires_s=issued_s + expires_in_s
         )
         return self.sealed(PAYLOAD_COMMAND, encode(command.to_document()))
 
@@ -240,6 +249,7 @@ class Device:
         self.serves_chunks = True
         self.rows: Any = np.eye(FEATURES, dtype=np.float32)
         self.events: list[dict[str, Any]] = []
+        self.outcomes: list[dict[str, Any]] = []
         self.start()
 
     # ---- life
@@ -249,13 +259,19 @@ class Device:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.link = RecordingLink()
         self.live = LiveModels()
+        self.log_lines: tuple[str, ...] = ()
         self.loop = AgentLoop(
             self.folder,
             self.hub.enrolment(),
             self.live,
             options=self.options,
             chance=random.Random(1),
-            doors=Doors(link=self.link, storage=self.storage, clock=self.clock),
+            doors=Doors(
+                link=self.link,
+                storage=self.storage,
+                clock=self.clock,
+                log_lines=lambda: self.log_lines,
+            ),
         )
         self.loop.begin()
         self.loop.inbox.put(Connected(session=1, session_present=False))
@@ -268,6 +284,7 @@ class Device:
     def crash(self) -> None:
         """End without a word: nothing is flushed; child processes die with their parent."""
         self.loop._acts.stop()
+        self.loop._desk.stop()
         self.live.close()
         self.loop._outbox.close()
 
@@ -315,7 +332,7 @@ class Device:
             kind = topic.rsplit("/", 1)[1]
             if kind == "need":
                 self.answer(Need.from_document(json.loads(payload)))
-            elif kind in ("event", "telemetry"):
+            elif kind in ("event", "outcome", "telemetry"):
                 self._acknowledge(kind, json.loads(payload))
 
     def until(self, condition: Callable[[], object], what: str = "the condition") -> None:
@@ -404,5 +421,7 @@ class Device:
     def _acknowledge(self, kind: str, document: dict[str, Any]) -> None:
         if kind == "event":
             self.events.append(document["event"])
+        if kind == "outcome":
+            self.outcomes.append(document["outcome"])
         ack = Ack(stream=document["stream"], sequence=document["sequence"])
         self.send(topics.ack(DEVICE), encode(ack.to_document()))

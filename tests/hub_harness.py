@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import BlobRef, decode_chunk, missing_ranges
@@ -26,6 +27,7 @@ from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.manifest import Manifest, TensorSpec, Variant, Waiver
 from device_agent.protocol.orders import Ack, Desired
+from device_agent.protocol.outcomes import CommandOutcome
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reports import (
     Need,
@@ -346,7 +348,7 @@ class FakeDevice:
     def numbered(
         self,
         kind: str,
-        body: Event | tuple[Window | Sample, ...],
+        body: Event | CommandOutcome | tuple[Window | Sample, ...],
         sequence: int | None = None,
         oldest: int = 1,
     ) -> tuple[str, bytes]:
@@ -379,6 +381,10 @@ def event(rollout: str, *, number: int = 1, state: str = "committed", **evidence
         detail="",
         evidence=evidence,
     )
+
+
+def outcome(command: str = "c1", kind: str = "announce", **fields: Any) -> CommandOutcome:
+    return CommandOutcome(**{"id": command, "kind": kind, "outcome": "done", **fields})
 
 
 def window(*, inferences: int = 10, ended_s: float = START_S) -> Window:

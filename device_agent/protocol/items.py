@@ -1,4 +1,6 @@
-"""From a device's outbox to the hub, numbered and acknowledged: events, windows, samples.
+"""From a device's outbox to the hub, numbered and acknowledged.
+
+Events, windows, samples, and the outcomes of commands.
 
 Times are Unix seconds of the device's wall clock and are only shown to people.
 """
@@ -12,6 +14,7 @@ from typing import Any
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import DeviceId, Digest, ModelName
+from device_agent.protocol.outcomes import CommandOutcome
 from device_agent.protocol.plan import (
     MAX_ATOMS,
     MAX_COUNTS_TEXT,
@@ -164,25 +167,26 @@ class Numbered:
 
     ``oldest`` is the lowest number that the device still holds: what is below was acknowledged,
     even if the hub (restored from a copy) does not remember. ``body`` is an ``Event`` (topic
-    ``event``), windows (topic ``telemetry``) or samples (topic ``sample``).
+    ``event``), a ``CommandOutcome`` (topic ``outcome``), windows (topic ``telemetry``) or
+    samples (topic ``sample``).
     """
 
     device: DeviceId
     stream: str
     sequence: int
     oldest: int
-    body: Event | tuple[Window | Sample, ...]
+    body: Event | CommandOutcome | tuple[Window | Sample, ...]
 
     @property
     def windows(self) -> tuple[Window, ...]:
         """The windows in it."""
-        several = () if isinstance(self.body, Event) else self.body
+        several = self.body if isinstance(self.body, tuple) else ()
         return tuple(each for each in several if isinstance(each, Window))
 
     @property
     def samples(self) -> tuple[Sample, ...]:
         """The samples in it."""
-        several = () if isinstance(self.body, Event) else self.body
+        several = self.body if isinstance(self.body, tuple) else ()
         return tuple(each for each in several if isinstance(each, Sample))
 
     def to_document(self) -> dict[str, object]:
@@ -196,17 +200,21 @@ class Numbered:
         }
         if isinstance(self.body, Event):
             return {**head, "event": self.body.to_document()}
+        if isinstance(self.body, CommandOutcome):
+            return {**head, "outcome": self.body.to_document()}
         name = "samples" if self.samples else "windows"
         return {**head, name: [each.to_document() for each in self.body]}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], kind: str) -> Numbered:
-        """Read the JSON form of ``kind`` "event", "telemetry" or "sample"."""
+        """Read the JSON form of ``kind`` "event", "outcome", "telemetry" or "sample"."""
         fields = Fields(document, kind)
         fields.check_schema()
-        body: Event | tuple[Window | Sample, ...]
+        body: Event | CommandOutcome | tuple[Window | Sample, ...]
         if kind == "event":
             body = Event.from_fields(fields.fields("event"))
+        elif kind == "outcome":
+            body = CommandOutcome.from_fields(fields.fields("outcome"))
         elif kind == "sample":
             body = fields.list_of("samples", Sample.from_fields, max_items=MAX_SAMPLES)
         else:

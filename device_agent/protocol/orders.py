@@ -6,6 +6,7 @@ Desired states and commands travel as the payload of a director's envelope.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 from device_agent.protocol.activation import AT_ONCE, Activation
 from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.envelope import Signature
-from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import MAX_MODELS, SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.probation import ProbationRules
@@ -90,17 +90,24 @@ class Desired:
         )
 
 
-COMMANDS = ("announce",)
-"""``announce``: publish the full reported state now."""
+COMMANDS = ("announce", "collect_logs", "restart", "self_test")
+"""What may be commanded: publish the full reported state now; send the recent log; start the
+agent again; run the self-test of each active version in a child process."""
+_KIND = re.compile(r"[a-z_]{1,32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A one-shot order outside a rollout; executed at most once, never after ``expires_s``."""
+    """A one-shot order outside a rollout; executed at most once, never after ``expires_s``.
+
+    ``issued_s`` and ``expires_s`` are of the hub's clock. ``kind`` is one of ``COMMANDS``, or a
+    word of a newer hub, which the agent answers with a refusal.
+    """
 
     device: DeviceId
     id: str
     kind: str
+    issued_s: float
     expires_s: float
 
     def to_document(self) -> dict[str, object]:
@@ -110,21 +117,20 @@ class Command:
             "device": self.device,
             "id": self.id,
             "kind": self.kind,
+            "issued_s": self.issued_s,
             "expires_s": self.expires_s,
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Command:
-        """Read the JSON form; an unknown kind is refused."""
+        """Read the JSON form."""
         fields = Fields(document, "command")
         fields.check_schema()
-        kind = fields.text("kind", max_length=32)
-        if kind not in COMMANDS:
-            raise ProtocolError(f"command kind {kind!r} is unknown")
         return cls(
             device=fields.device("device"),
             id=fields.text("id", max_length=64),
-            kind=kind,
+            kind=fields.text("kind", pattern=_KIND),
+            issued_s=fields.number("issued_s"),
             expires_s=fields.number("expires_s"),
         )
 

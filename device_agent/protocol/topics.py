@@ -20,7 +20,7 @@ from device_agent.protocol.ids import (
 PREFIX = "edgeops/v1"
 MAX_TOPIC_BYTES = 200
 
-UP_KINDS = ("state", "event", "telemetry", "sample", "need")
+UP_KINDS = ("state", "event", "outcome", "telemetry", "sample", "need")
 DOWN_KINDS = ("desired", "cmd", "ack")
 
 

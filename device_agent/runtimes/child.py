@@ -74,6 +74,9 @@ class ProbeProcess:
                 stdout=self._out,
                 stderr=self._err,
                 cwd="/",
+                # Ctrl-C goes to the whole group; a child that it ended would look like a crash,
+                # for which the model, not the person, would be put into quarantine.
+                start_new_session=True,
             )
         except OSError as error:
             raise ModelRefused(

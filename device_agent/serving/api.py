@@ -11,15 +11,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from device_agent.logs import AGENT_LOGGER, RecentLog
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.serving.prediction import Prediction
+from device_agent.shell.doors import Doors
 from device_agent.shell.identity import FolderLock, adopt_identity, read_enrolment
 from device_agent.shell.live import LiveModels
 from device_agent.shell.loop import AgentLoop
@@ -30,9 +34,12 @@ from device_agent.shell.storage import FolderStorage
 class Agent:
     """A running agent: it updates and watches its models while the application infers."""
 
-    def __init__(self, loop: AgentLoop, lock: FolderLock, live: LiveModels) -> None:
+    def __init__(
+        self, loop: AgentLoop, lock: FolderLock, live: LiveModels, recent: RecentLog
+    ) -> None:
         """Use ``Agent.start``."""
         self._loop = loop
+        self._recent = recent
         self._lock = lock
         self._live = live
         self._thread = threading.Thread(target=loop.run, name="edgeops-agent", daemon=True)
@@ -44,6 +51,7 @@ class Agent:
         *,
         enrolment: str | Path | None = None,
         options: AgentOptions | None = None,
+        on_turn: Callable[[], None] = lambda: None,
     ) -> Agent:
         """Start an agent on a state folder; returns when its models of before are loaded.
 
@@ -53,6 +61,8 @@ class Agent:
             state: folder of this device's state; made if missing.
             enrolment: enrolment file; needed on the first start, adopted into the folder.
             options: intervals and bounds.
+            on_turn: called by the agent's thread after each turn of its loop, several times a
+                second: for a watchdog. It must return at once.
 
         Raises:
             NotEnrolled: a new folder and no enrolment file.
@@ -62,12 +72,18 @@ class Agent:
         """
         folder = Path(state)
         lock = FolderLock(folder)
+        recent = RecentLog()
         try:
             offered = read_enrolment(Path(enrolment)) if enrolment is not None else None
             identity = adopt_identity(FolderStorage(folder), offered)
+            recent.hide(identity.password)
+            logging.getLogger(AGENT_LOGGER).addHandler(recent)
             live = LiveModels()
-            agent = cls(AgentLoop(folder, identity, live, options=options), lock, live)
+            doors = Doors(log_lines=recent.lines, on_turn=on_turn)
+            loop = AgentLoop(folder, identity, live, options=options, doors=doors)
+            agent = cls(loop, lock, live, recent)
         except BaseException:
+            logging.getLogger(AGENT_LOGGER).removeHandler(recent)
             lock.release()
             raise
         agent._thread.start()
@@ -170,10 +186,20 @@ class Agent:
         """Whether the agent's loop is alive."""
         return self._thread.is_alive()
 
+    @property
+    def restart_wanted(self) -> bool:
+        """Whether the hub has commanded a restart: stop this agent, and start another one.
+
+        Only with ``AgentOptions(restarts=True)``; otherwise the command is refused. Models
+        answer until ``stop``.
+        """
+        return self._loop.restart_wanted.is_set()
+
     def stop(self) -> None:
         """Say farewell, keep everything, and release the state folder."""
         self._loop.stop()
         self._thread.join()
+        logging.getLogger(AGENT_LOGGER).removeHandler(self._recent)
         self._lock.release()
 
     def __enter__(self) -> Agent:

@@ -100,6 +100,11 @@ class Deployer:
                 self._happen(name, happened, now_s)
         self._drain(now_s)
 
+    def states(self) -> frozenset[State]:
+        """Return the states of all deployments, ended ones too."""
+        deployments = (record.deployment for record in self.records.values())
+        return frozenset(each.state for each in deployments if each is not None)
+
     def active_slot(self, name: ModelName) -> str | None:
         """Return the letter that the pointer names, if that slot is filled."""
         letter = journal.read_pointer(self._storage, name)

@@ -70,7 +70,7 @@ class FolderDisk:
 
     def write(self, path: str, offset: int, data: bytes, *, fresh: bool = False) -> None:
         """Write all of ``data`` at ``offset``."""
-        flags = os.O_RDWR | os.O_CREAT | (os.O_TRUNC if fresh else 0)
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if fresh else 0)
         descriptor = os.open(self.root / path, flags, 0o600)
         try:
             while data:

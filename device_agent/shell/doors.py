@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -88,6 +88,8 @@ class Doors:
         link: None for a connection to the enrolment's broker.
         outbox: opens the outbox's database; None for a file in the state folder.
         new_id: gives names that nobody else has.
+        log_lines: gives the recent log when the hub asks for it.
+        on_turn: called after each turn of the loop: what shows that it is not hung.
     """
 
     clock: Clock = field(default_factory=Clock)
@@ -96,3 +98,5 @@ class Doors:
     link: LinkLike | None = None
     outbox: Callable[[], sqlite3.Connection] | None = None
     new_id: Callable[[], str] = _new_id
+    log_lines: Callable[[], Sequence[str]] = tuple
+    on_turn: Callable[[], None] = lambda: None

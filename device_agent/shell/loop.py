@@ -26,7 +26,7 @@ from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.topics import DownTopic
 from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.acts import Acts
-from device_agent.shell.commands import CommandLog
+from device_agent.shell.command_desk import make_desk
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher
@@ -94,10 +94,11 @@ class AgentLoop:
         self._window_started_s = self._clock.wall_s()
         self._storage: Storage = doors.storage or FolderStorage(root)
         self._stopping = threading.Event()
+        self.restart_wanted = threading.Event()
+        self._on_turn = doors.on_turn
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
         self.samples = SampleDesk(self.options.samples, chance, clock=self._clock.monotonic_s)
         self._trust = Trust(self._storage, enrolment.root)
-        self._commands = CommandLog(self._storage)
         self._outbox = Outbox(root / "outbox.sqlite", doors.outbox, doors.new_id)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
         self._link: LinkLike = doors.link or Link(
@@ -136,6 +137,17 @@ class AgentLoop:
             host=self._host,
             report=self._deployment_moved,
         )
+        self._desk = make_desk(
+            self._storage,
+            self._deployer,
+            live,
+            self._host,
+            self._reporter,
+            announce=self._publish_state,
+            restart=self.restart_wanted.set if self.options.restarts else None,
+            log_lines=doors.log_lines,
+            counters=self.counters,
+        )
         self._handlers: Mapping[str, Callable[[DownTopic, bytes], None]] = {
             "desired": self._on_desired,
             "cmd": self._on_command,
@@ -165,6 +177,7 @@ class AgentLoop:
             self.begin()
             while not self._stopping.is_set():
                 self.turn(self.options.tick_s)
+                self._on_turn()
         finally:
             self.close()
 
@@ -243,6 +256,7 @@ class AgentLoop:
         self._outbox.resend_all()
         self._publish_state()
         self.counters["link.connected"] += 1
+        logger.info("link.connected", extra={"session": connected.session})
 
     def _on_desired(self, topic: DownTopic, payload: bytes) -> None:
         desired = self._trust.open_desired(payload, self._device)
@@ -259,10 +273,7 @@ class AgentLoop:
 
     def _on_command(self, topic: DownTopic, payload: bytes) -> None:
         command = self._trust.open_command(payload, self._device)
-        if self._commands.begin(command, self._clock.wall_s()):
-            self._publish_state()
-        else:
-            self.counters["command.not_executed"] += 1
+        self._desk.take(command, self._clock.wall_s(), self._clock.monotonic_s())
 
     def _on_ack(self, topic: DownTopic, payload: bytes) -> None:
         ack = Ack.from_document(decode(payload))
@@ -289,6 +300,7 @@ class AgentLoop:
         now_s = self._clock.monotonic_s()
         self._guarded(lambda: self._deployer.tick(now_s))
         self._guarded(lambda: self._fetcher.ask(now_s))
+        self._guarded(lambda: self._desk.tick(now_s))
         if now_s >= self._window_due_s or self._is_window_full():
             self._window_due_s = now_s + self.options.telemetry_interval_s
             self._guarded(self._close_windows)
@@ -388,6 +400,7 @@ class AgentLoop:
         self._window_due_s = now_s + self.options.telemetry_interval_s
 
     def _resume(self) -> None:
+        self._desk.resume()
         self._deployer.resume(self._clock.monotonic_s())
         stored = self._storage.read(DESIRED_PATH)
         if stored is None:
@@ -400,6 +413,7 @@ class AgentLoop:
     def close(self) -> None:
         """Keep everything, say farewell and release what is held. The last part of ``run``."""
         self._acts.stop()
+        self._desk.stop()
         self._guarded(self._close_windows)
         self._keep_samples(everything=True)
         self._guarded(lambda: self._fetcher.flush(self._clock.monotonic_s()))

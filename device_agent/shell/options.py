@@ -27,6 +27,8 @@ class AgentOptions:
     """After this a self-test counts as hung."""
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk."""
+    restarts: bool = False
+    """Whether the program around the agent starts it again when ``restart_wanted`` is set."""
     disk_budget_bytes: int | None = None
     """What the versions of all models together may take; None: what the disk has."""
     time_zone: str = ""

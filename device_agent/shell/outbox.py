@@ -20,7 +20,7 @@ from device_agent.protocol.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
-STREAMS = ("event", "telemetry", "sample")
+STREAMS = ("event", "outcome", "telemetry", "sample")
 MAX_ITEMS = 10_000
 """Items kept per stream; beyond, new ones are refused (and counted) until some left."""
 RESEND_AFTER_S = 5.0

@@ -15,6 +15,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError, StorageFailed
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import MAX_SAMPLES, Event, Window
+from device_agent.protocol.outcomes import CommandOutcome
 from device_agent.protocol.reports import (
     Reported,
     ReportedDeployment,
@@ -90,6 +91,15 @@ class Reporter:
         if batch:
             self._put("sample", {"samples": batch})
 
+    def command_ended(self, outcome: CommandOutcome) -> None:
+        """Keep the outcome of a command for the hub.
+
+        Raises:
+            StorageFailed: the disk refuses; tell it again later.
+        """
+        stamped = replace(outcome, at_s=max(0.0, self._wall_clock()))
+        self._outbox.put("outcome", encode(stamped.to_document()))
+
     def reported(
         self,
         session: int,
@@ -141,7 +151,7 @@ class Reporter:
             return encode({**numbered, "windows": [body]})
         if item.kind == "sample":
             return encode({**numbered, **body})
-        return encode({**numbered, "event": body})
+        return encode({**numbered, item.kind: body})
 
     def _put(self, kind: str, document: Mapping[str, object]) -> None:
         try:

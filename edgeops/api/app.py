@@ -7,7 +7,17 @@ from fastapi.exceptions import RequestValidationError
 
 from device_agent.protocol.errors import AgentError
 from edgeops import __version__
-from edgeops.api import access, drift, fleet, gate, packages, reports, retraining, rollouts
+from edgeops.api import (
+    access,
+    commands,
+    drift,
+    fleet,
+    gate,
+    packages,
+    reports,
+    retraining,
+    rollouts,
+)
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.process import Hub
 
@@ -25,6 +35,6 @@ def create_app(hub: Hub) -> FastAPI:
     app.add_exception_handler(EdgeopsError, gate.answer_error)
     app.add_exception_handler(AgentError, gate.answer_error)
     app.add_exception_handler(RequestValidationError, gate.answer_invalid)
-    for room in (access, packages, fleet, rollouts, drift, reports, retraining):
+    for room in (access, packages, fleet, commands, rollouts, drift, reports, retraining):
         app.include_router(room.router)
     return app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Query, Request
@@ -66,15 +65,6 @@ def label_device(
 def remove_device(request: Request, name: str, who: Token = may("administer")) -> None:
     """Forget a device; its broker account ends."""
     fleet.remove(hub_of(request).context, who.name, name)
-
-
-@router.post("/v1/devices/{name}/announce", status_code=202)
-async def announce(request: Request, name: str, who: Token = may("operate")) -> dict[str, Any]:
-    """Have a device publish its state now."""
-    hub = hub_of(request)
-    device, command = await asyncio.to_thread(fleet.announce, hub.context, who.name, name)
-    await hub.publish_command(device, command)
-    return {"device": device}
 
 
 @router.get("/v1/telemetry/{model}")

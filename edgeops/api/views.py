@@ -9,6 +9,7 @@ from typing import Any
 from device_agent.protocol.manifest import Manifest
 from edgeops.domain.access import Token
 from edgeops.domain.audit import AuditEntry
+from edgeops.domain.commands import GivenCommand
 from edgeops.domain.registry import Alias, ModelSummary, Version
 from edgeops.domain.rollout import Member, Rollout
 from edgeops.hub.process import Hub
@@ -103,6 +104,27 @@ def device(detail: DeviceDetail) -> Json:
             else {}
         ),
         "converged": all(standing.converged for standing in detail.standings),
+    }
+
+
+def command(each: GivenCommand, now_s: float) -> Json:
+    """Show a command and what became of it."""
+    outcome = each.outcome
+    return {
+        "id": each.command.id,
+        "device": each.device,
+        "kind": each.command.kind,
+        "state": each.state(now_s),
+        "detail": outcome.detail if outcome else "",
+        "given_by": each.given_by,
+        "issued_s": each.command.issued_s,
+        "expires_s": each.command.expires_s,
+        "answered_s": each.answered_s,
+        "log": list(outcome.log) if outcome else None,
+        "models": [
+            {"model": tested.model, "passed": tested.passed, **tested.to_document()}
+            for tested in (outcome.models if outcome else ())
+        ],
     }
 
 

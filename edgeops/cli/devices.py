@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from device_agent.protocol.ids import parse_device_id
+from edgeops.cli.commands import announce, command, list_commands
 from edgeops.cli.output import ago, errors_shown, output_option, say, show_json, show_table, size
 from edgeops.cli.settings import Settings
 from edgeops.domain.errors import InvalidInput
@@ -17,7 +18,11 @@ from edgeops.domain.fleet import parse_labels
 
 @click.group()
 def devices() -> None:
-    """Enroll, list and name devices."""
+    """Enroll, list, name and command devices."""
+
+
+for _command in (command, list_commands, announce):
+    devices.add_command(_command)
 
 
 @devices.command()
@@ -129,16 +134,6 @@ def remove(settings: Settings, name: str, yes: bool) -> None:
         click.confirm(f"remove {name}?", abort=True)
     settings.client().remove_device(name)
     say(f"removed {name}")
-
-
-@devices.command()
-@click.argument("name")
-@click.pass_obj
-@errors_shown
-def announce(settings: Settings, name: str) -> None:
-    """Have device NAME publish its state now."""
-    settings.client().announce(name)
-    say(f"asked {name}")
 
 
 def _head(each: dict[str, Any]) -> tuple[str, str, str, str]:

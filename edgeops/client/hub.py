@@ -25,6 +25,7 @@ UPLOAD_TIMEOUT_S = 600.0
 REPORT_TIMEOUT_S = 120.0
 """Thousands of windows are read for a report."""
 ENDED = frozenset({"completed", "rolled_back", "aborted"})
+NO_OUTCOME = frozenset({"waiting", "unanswered"})
 
 
 class Client:
@@ -142,9 +143,33 @@ class Client:
         """Forget a device."""
         self._send("DELETE", f"/v1/devices/{_q(name)}")
 
-    def announce(self, name: str) -> Json:
-        """Have a device publish its state now."""
-        return self._json("POST", f"/v1/devices/{_q(name)}/announce")
+    def give_command(self, name: str, kind: str, *, expires_in_s: float | None = None) -> Json:
+        """Command a device: ``announce``, ``collect_logs``, ``restart`` or ``self_test``."""
+        life: Json = {} if expires_in_s is None else {"expires_in_s": expires_in_s}
+        return self._json("POST", f"/v1/devices/{_q(name)}/commands", json={"kind": kind, **life})
+
+    def commands(self, name: str) -> list[Json]:
+        """Return the newest commands of a device, newest first, without their logs."""
+        return self._list("GET", f"/v1/devices/{_q(name)}/commands")
+
+    def command(self, name: str, command_id: str) -> Json:
+        """Return a command and everything that its device told of it."""
+        return self._json("GET", f"/v1/devices/{_q(name)}/commands/{_q(command_id)}")
+
+    def wait_for_command(
+        self, name: str, command_id: str, *, timeout_s: float, interval_s: float = 0.2
+    ) -> Json:
+        """Wait for the outcome of a command; return it as ``command`` does.
+
+        Raises:
+            TimeoutError: it has none after ``timeout_s``.
+        """
+        end_s = time.monotonic() + timeout_s
+        while (shown := self.command(name, command_id))["state"] in NO_OUTCOME:
+            if time.monotonic() >= end_s:
+                raise TimeoutError(f"{name} has told no outcome after {timeout_s:g} s")
+            time.sleep(interval_s)
+        return shown
 
     def telemetry(self, model: str, device: str | None = None, limit: int = 100) -> list[Json]:
         """Return the newest telemetry windows of a model."""

@@ -45,6 +45,7 @@ class Handlers:
         self._table: Mapping[str, Callable[[DeviceId, bytes], Answer | None]] = {
             "state": self._on_state,
             "event": lambda device, payload: self._on_numbered(device, "event", payload),
+            "outcome": lambda device, payload: self._on_numbered(device, "outcome", payload),
             "telemetry": lambda device, payload: self._on_numbered(device, "telemetry", payload),
             "sample": lambda device, payload: self._on_numbered(device, "sample", payload),
             "need": self._on_need,
@@ -94,6 +95,8 @@ class Handlers:
             return None
         for word, windows in taken.windows.items():
             self.counters[f"telemetry.{word}"] += windows
+        if taken.outcome:
+            self.counters[f"outcome.{taken.outcome}"] += 1
         ack = taken.ack
         if ack.sequence != numbered.sequence:
             self.counters[f"dropped.{kind}.out_of_order"] += 1

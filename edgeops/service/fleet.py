@@ -10,7 +10,6 @@ from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import DeviceId, parse_device_id
 from device_agent.protocol.manifest import parse_profile_id
-from device_agent.protocol.orders import Command
 from device_agent.protocol.reports import Reported
 from edgeops.access import audit
 from edgeops.domain.errors import InvalidInput, NotFound
@@ -20,12 +19,11 @@ from edgeops.service import rollouts
 from edgeops.service.context import HUB_ACTOR, Context
 from edgeops.store.database import Work
 from edgeops.trust.passwords import hash_password
-from edgeops.trust.seal import seal_command, seal_desired
+from edgeops.trust.seal import seal_desired
 
 ACCOUNTS_REVISION = "accounts_revision"
 """Setting that grows whenever the broker's accounts must be written again."""
 PASSWORD_BYTES = 32
-COMMAND_LIFE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +78,7 @@ def remove(context: Context, actor: str, name: str) -> None:
     with context.database.begin() as work:
         device = _get(work, name)
         work.fleet.remove(device.id)
+        work.commands.forget(device.id)
         rollouts.device_gone(context, work, device.id)
         _accounts_changed(work)
         audit.record(work.audit, context.clock(), actor, "device.remove", device.id)
@@ -202,26 +201,6 @@ def publish_all_again(context: Context, *, lost: bool) -> None:
         if not lost:
             return
         audit.record(work.audit, context.clock(), HUB_ACTOR, "broker.state_lost", "broker")
-
-
-def announce(context: Context, actor: str, name: str) -> tuple[DeviceId, bytes]:
-    """Return device and signed command that makes it publish its state now.
-
-    Raises:
-        NotFound: no such device.
-    """
-    with context.database.begin() as work:
-        known = _get(work, name)
-        command = Command(
-            device=known.id,
-            id=context.chance(16).hex(),
-            kind="announce",
-            expires_s=context.clock() + COMMAND_LIFE_S,
-        )
-        audit.record(
-            work.audit, context.clock(), actor, "device.command", known.id, kind=command.kind
-        )
-    return known.id, seal_command(context.director, command)
 
 
 def accounts(context: Context) -> tuple[str, dict[str, str]]:

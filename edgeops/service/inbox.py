@@ -1,4 +1,4 @@
-"""Events, telemetry and samples from outboxes: each taken once, in order, then acknowledged."""
+"""What outboxes send: each item taken once, in order, then acknowledged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
-from edgeops.service import drift, rollouts
+from device_agent.protocol.outcomes import CommandOutcome
+from edgeops.service import commands, drift, rollouts
 from edgeops.service.context import Context
 
 
@@ -21,10 +22,13 @@ class Taken:
         ack: what the device may forget.
         windows: how many windows became what, in the words of ``drift.observe``; none of an item
             that was taken before or is not taken yet.
+        outcome: what became of a command's outcome, in the words of ``commands.answered``; empty
+            if it was none, or is not taken now.
     """
 
     ack: Ack
     windows: Mapping[str, int] = field(default_factory=dict)
+    outcome: str = ""
 
 
 def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Taken | None:
@@ -43,6 +47,9 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
             return Taken(ack=Ack(stream=numbered.stream, sequence=expected - 1))
         work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
         words: Counter[str] = Counter()
+        outcome = ""
+        if isinstance(numbered.body, CommandOutcome):
+            outcome = commands.answered(context, work, name, numbered.body)
         if isinstance(numbered.body, Event):
             rollouts.device_event(context, work, name, numbered.body)
         if numbered.samples:
@@ -50,7 +57,8 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
         work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.windows)
         for window in numbered.windows:
             words[drift.observe(context, work, name, window)] += 1
-    return Taken(ack=Ack(stream=numbered.stream, sequence=numbered.sequence), windows=words)
+    ack = Ack(stream=numbered.stream, sequence=numbered.sequence)
+    return Taken(ack=ack, windows=words, outcome=outcome)
 
 
 def forget_old_windows(context: Context, *, days: float) -> int:

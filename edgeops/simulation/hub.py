@@ -18,7 +18,7 @@ from device_agent.protocol.orders import Ack, Epoch
 from edgeops.delivery.demand import Demand
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.handlers import Handlers
-from edgeops.service import fleet, rollouts
+from edgeops.service import commands, fleet, rollouts
 from edgeops.service.context import Context
 from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.network import HUB, SimulatedBroker
@@ -117,8 +117,8 @@ class SimulatedHub:
         """Send a command to a device."""
 
         def send(context: Context) -> None:
-            device, payload = fleet.announce(context, "operator", name)
-            self._broker.publish(topics.command(device), payload)
+            given, payload = commands.give(context, "operator", name, "announce")
+            self._broker.publish(topics.command(given.command.device), payload)
 
         return self.do(send)
 

@@ -24,6 +24,7 @@ from sqlalchemy.pool import QueuePool
 from edgeops.domain.errors import InvalidInput, StoreFailed
 from edgeops.store import migrations
 from edgeops.store.audit import AuditStore
+from edgeops.store.commands import CommandStore
 from edgeops.store.delivery import DeliveryStore
 from edgeops.store.drift import DriftStore
 from edgeops.store.fleet import FleetStore
@@ -49,6 +50,7 @@ class Work:
     tokens: TokenStore
     settings: SettingsStore
     fleet: FleetStore
+    commands: CommandStore
     rollouts: RolloutStore
     inbox: InboxStore
     drift: DriftStore
@@ -64,6 +66,7 @@ class Work:
             tokens=TokenStore(connection),
             settings=SettingsStore(connection),
             fleet=FleetStore(connection),
+            commands=CommandStore(connection),
             rollouts=RolloutStore(connection),
             inbox=InboxStore(connection),
             drift=DriftStore(connection),

@@ -107,6 +107,19 @@ devices = sa.Table(
     sa.Column("reported", sa.Text, comment="the newest report, as the protocol's JSON"),
 )
 
+commands = sa.Table(
+    "commands",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("issued_s", sa.Double, nullable=False),
+    sa.Column("expires_s", sa.Double, nullable=False),
+    sa.Column("given_by", sa.Text, nullable=False),
+    sa.Column("answered_s", sa.Double),
+    sa.Column("outcome", sa.JSON, comment="what the device told, as the protocol's JSON"),
+)
+
 desired = sa.Table(
     "desired",
     metadata,

@@ -111,7 +111,7 @@ def agent_commands() -> list[str]:
         text=True,
         check=True,
     )
-    match = re.search(r"^  ([a-z]+(?:\|[a-z]+)+)$", done.stdout, re.MULTILINE)
+    match = re.search(r"^  ([a-z-]+(?:\|[a-z-]+)+)$", done.stdout, re.MULTILINE)
     assert match, done.stdout
     return match[1].split("|")
 

@@ -20,6 +20,7 @@ from device_agent.protocol import (
     fields,
     items,
     orders,
+    outcomes,
     reports,
     samples,
     topics,
@@ -37,6 +38,7 @@ from device_agent.protocol.reference import ReferenceProfile
 from device_agent.protocol.reports import Need, Reported
 from device_agent.protocol.root import Root, pinned_root
 from device_agent.shell import commands, link, outbox
+from edgeops.store.commands import MAX_KEPT
 from edgeops.trust.keys import verify_signature
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -74,6 +76,7 @@ KINDS: Mapping[str, tuple[Read, Write]] = {
     "epoch": (Epoch.from_document, _rewritten),
     "state": (Reported.from_document, _rewritten),
     "event": (lambda document: Numbered.from_document(document, "event"), _rewritten),
+    "outcome": (lambda document: Numbered.from_document(document, "outcome"), _rewritten),
     "telemetry": (lambda document: Numbered.from_document(document, "telemetry"), _rewritten),
     "sample": (lambda document: Numbered.from_document(document, "sample"), _rewritten),
     "need": (Need.from_document, _rewritten),
@@ -132,7 +135,7 @@ def test_every_message_class_has_an_example() -> None:
     shown = {type(value) for kind in KINDS for value in _values(example(kind))}
     declared = {
         each
-        for module in (orders, reports, items, samples)
+        for module in (orders, outcomes, reports, items, samples)
         for each in vars(module).values()
         if dataclasses.is_dataclass(each) and each.__module__ == module.__name__
     }
@@ -208,5 +211,8 @@ def test_the_bounds_that_the_page_states_are_those_of_the_code() -> None:
     assert reports.MAX_DETAIL == 400
     assert (outbox.MAX_ITEMS, outbox.SEND_AT_ONCE, outbox.RESEND_AFTER_S) == (10_000, 16, 5.0)
     assert commands.MAX_REMEMBERED == 128
+    assert (outcomes.MAX_LOG_LINES, outcomes.MAX_LOG_LINE) == (400, 512)
+    assert (outcomes.MAX_LOG_BYTES, MAX_KEPT) == (40 * 1024, 20)
+    assert all(f"| `{kind}` |" in TEXT for kind in (*orders.COMMANDS, *outcomes.OUTCOMES))
     assert link.LinkLimits().max_inbox == 20_000
-    assert f"{MAX_TRANSITIONS} transitions" in (DOCS / "devices.md").read_text(encoding="utf-8")
+    assert f"{MAX_TRANSITIONS} transitions" in (DOCS / "device.md").read_text(encoding="utf-8")

@@ -61,7 +61,7 @@ def leaves(command: click.Command, path: tuple[str, ...] = ("edgeops",)) -> Iter
 def device_agent_commands() -> list[str]:
     """Return the full name of every command of the agent."""
     usage = device_agent_cli._parser().format_usage()
-    names = re.search(r"([a-z]+(?:\|[a-z]+)+) \.\.\.", usage)
+    names = re.search(r"([a-z-]+(?:\|[a-z-]+)+) \.\.\.", usage)
     assert names is not None
     return [f"device-agent {name}" for name in names[1].split("|")]
 

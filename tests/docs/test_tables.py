@@ -14,7 +14,7 @@ from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 
 ROOT = Path(__file__).resolve().parents[2]
-DEVICES = (ROOT / "docs" / "devices.md").read_text("utf-8")
+DEVICES = (ROOT / "docs" / "device.md").read_text("utf-8")
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
 
 

@@ -43,7 +43,7 @@ from edgeops.packaging.verify import verify_package
 from edgeops.retraining.contract import read_output
 from edgeops.trust.keys import verify_signature
 from tests.fuzz import seeds
-from tests.hub_harness import FakeDevice, HubHarness, event, sample, tiny_package, window
+from tests.hub_harness import FakeDevice, HubHarness, event, outcome, sample, tiny_package, window
 
 CHILD_S = 20.0
 """How long a converting child gets here; people wait longer."""
@@ -281,6 +281,7 @@ def inbox_payloads(kind: str) -> tuple[bytes, ...]:
     made = {
         "state": device.report,
         "event": lambda: device.numbered("event", event("r1", inferences=3.0)),
+        "outcome": lambda: device.numbered("outcome", outcome(log=("a",))),
         "telemetry": lambda: device.numbered("telemetry", (window(),)),
         "sample": lambda: device.numbered("sample", (sample(),)),
         "need": lambda: device.need(blob, (0, 3)),

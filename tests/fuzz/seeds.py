@@ -159,6 +159,21 @@ def samples() -> Seeds:
 
 
 @cache
+def outcomes() -> Seeds:
+    bodies = (valid.outcome(), valid.outcome(log=(), models=()))
+    return tuple(encode(valid.numbered(body).to_document()) for body in bodies)
+
+
+@cache
+def command_logs() -> Seeds:
+    begun = [
+        {"id": "a", "kind": "restart", "issued_s": 1.5, "told": False},
+        {"id": "b", "kind": "announce", "issued_s": 2.5, "told": True},
+    ]
+    return (encode({"schema_version": 1, "begun": begun, "forgotten_s": 1.0}),)
+
+
+@cache
 def root_envelopes() -> Seeds:
     unsigned = seal(
         PAYLOAD_ROOT, keys().root.to_bytes(), [Signature(keyid="k", value=b"s" * 64)] * 3

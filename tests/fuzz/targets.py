@@ -119,6 +119,7 @@ _PROTOCOL = (
     _target("need", *_document(Need.from_document, valid.need().to_document())),
     _target("record", *_document(ModelRecord.from_document, valid.full_record().to_document())),
     _target("event", _numbered("event"), lambda: (encode(valid.numbered().to_document()),)),
+    _target("outcome", _numbered("outcome"), seeds.outcomes),
     _target("telemetry", _numbered("telemetry"), seeds.telemetry),
     _target("sample", _numbered("sample"), seeds.samples),
     _target("manifest", Manifest.from_bytes, seeds.manifests),
@@ -150,7 +151,7 @@ _PROTOCOL = (
     _target(
         "command-log",
         state(commands.COMMANDS_PATH, commands.CommandLog),
-        lambda: (b'["a","b"]',),
+        seeds.command_logs,
         refusals=NEVER,
     ),
     _target(

@@ -258,6 +258,28 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize(
+    ("configure", "said"),
+    [("pass", 1), ("logging.basicConfig()", 1), ("logging.disable()", 0)],
+    ids=["nothing configured", "configured", "switched off"],
+)
+def test_remembering_the_log_changes_nothing_of_what_an_application_sees(
+    state: Path, configure: str, said: int
+) -> None:
+    code = (
+        f"import logging; {configure}\n"
+        "from device_agent import Agent\n"
+        f"with Agent.start({str(state)!r}):\n"
+        "    logging.getLogger('device_agent.x').warning('something odd')\n"
+        "    logging.getLogger('device_agent.x').info('nothing odd')\n"
+        "logging.getLogger('device_agent.x').warning('afterwards')\n"
+    )
+    lines = run_python(code).stderr.splitlines()
+    assert sum("something odd" in line for line in lines) == said
+    assert sum("nothing odd" in line for line in lines) == 0
+    assert sum("afterwards" in line for line in lines) == said
+
+
 # ---- device-agent
 
 
@@ -448,6 +470,7 @@ def test_run_ends_well_when_it_is_told_to(
         text=True,
     )
     assert process.stderr is not None
+    assert "agent.started" in process.stderr.readline()
     assert "link.disconnected" in process.stderr.readline()
     process.send_signal(number)
     rest = process.stderr.read()

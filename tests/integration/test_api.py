@@ -76,7 +76,9 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", "/v1/devices/{name}"): ("viewer", 404),
     ("PATCH", "/v1/devices/{name}"): ("operator", 404),
     ("DELETE", "/v1/devices/{name}"): ("admin", 404),
-    ("POST", "/v1/devices/{name}/announce"): ("operator", 404),
+    ("POST", "/v1/devices/{name}/commands"): ("operator", 404),
+    ("GET", "/v1/devices/{name}/commands"): ("viewer", 404),
+    ("GET", "/v1/devices/{name}/commands/{command}"): ("viewer", 404),
     ("GET", "/v1/telemetry/{model}"): ("viewer", 200),
     ("GET", "/v1/alarms"): ("viewer", 200),
     ("GET", "/v1/alarms/{alarm}"): ("viewer", 404),
@@ -106,6 +108,7 @@ VALUES = {
     "alias": "prod",
     "model": "kws",
     "rollout": "r9",
+    "command": "c9",
     "trigger": "pause",
     "alarm": "a1",
     "retraining_id": "t9",
@@ -117,6 +120,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("PUT", "/v1/models/{name}/aliases/{alias}"): {"version": 1},
     ("POST", "/v1/devices"): {"name": "a/b", "profile": "p"},
     ("PATCH", "/v1/devices/{name}"): {"labels": ["a=b"]},
+    ("POST", "/v1/devices/{name}/commands"): {"kind": "restart"},
     ("POST", "/v1/data/{name}"): {"samples": "kws"},
     ("PUT", "/v1/retrain-policies/{model}"): {"data": [], "evaluation": "held"},
     ("POST", "/v1/retrainings"): {"model": "kws"},
@@ -394,7 +398,9 @@ def test_the_clients_whole_day(served: Served) -> None:
     assert client.label("cam-1", ["site=bergen"])["labels"] == {"site": "bergen"}
     assert client.devices("site=oslo") == []
     assert client.device("cam-1")["online"] is False
-    assert client.announce("cam-1") == {"device": "cam-1"}
+    given = client.give_command("cam-1", "self_test")
+    assert (given["state"], given["given_by"], given["kind"]) == ("waiting", "admin", "self_test")
+    assert client.command("cam-1", given["id"]) == given
 
     begun = client.create_rollout("kws@prod", canary=1, steps=[100], probation={"timeout_s": 9})
     assert (begun["state"], begun["version"], len(begun["members"])) == ("running", 1, 1)
@@ -472,11 +478,11 @@ def test_asking_for_a_blob_with_a_wrong_token_is_not_authorized(served: Served) 
 def test_no_connection_to_the_broker_is_told_with_a_next_step(served: Served) -> None:
     served.client().enroll("cam-1", "x86-64-generic")
     asyncio.run(served.hub._transport.close())
-    response = served.send("POST", "/v1/devices/cam-1/announce")
+    response = served.send("POST", "/v1/devices/cam-1/commands", json={"kind": "announce"})
     assert response.status_code == 503
     assert error_of(response)["type"] == "TransportLost"
     with pytest.raises(EdgeopsError, match="broker"):
-        served.client().announce("cam-1")
+        served.client().give_command("cam-1", "announce")
 
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://host:port"])

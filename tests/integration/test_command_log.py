@@ -1,4 +1,4 @@
-"""An agent begins each command once, whatever has become of the file that remembers them."""
+"""An agent begins each command once, whatever has become of its file and of its clock."""
 
 from __future__ import annotations
 
@@ -6,19 +6,84 @@ from pathlib import Path
 
 import pytest
 
-from device_agent.shell.commands import COMMANDS_PATH, CommandLog
+from device_agent.core.window import EARLIEST_WALL_S
+from device_agent.shell.commands import (
+    COMMANDS_PATH,
+    MAX_REMEMBERED,
+    CommandLog,
+    Standing,
+)
 from device_agent.shell.storage import FolderStorage
 from tests import agent_values as valid
 
-
-def test_a_command_is_begun_once_also_after_a_restart(tmp_path: Path) -> None:
-    storage = FolderStorage(tmp_path)
-    assert CommandLog(storage).begin(valid.command(), 0.0)
-    assert not CommandLog(storage).begin(valid.command(), 0.0)
+NOON_S = EARLIEST_WALL_S + 1e6
 
 
-@pytest.mark.parametrize("damaged", [b"", b"{", b"null", b"\xff", b"[" * 100_000, b'[1,null,"c2"]'])
-def test_a_damaged_file_stops_no_agent(tmp_path: Path, damaged: bytes) -> None:
-    storage = FolderStorage(tmp_path)
+def issued(at_s: float, *, lives_s: float = 300.0, name: str | None = None) -> valid.Command:
+    return valid.command(id=name or f"c{at_s:.0f}", issued_s=at_s, expires_s=at_s + lives_s)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FolderStorage:
+    return FolderStorage(tmp_path)
+
+
+def test_a_command_is_begun_once_also_after_a_restart(storage: FolderStorage) -> None:
+    log = CommandLog(storage)
+    assert log.judge(valid.command(), NOON_S, 0.0) is Standing.NEW
+    log.begin(valid.command())
+    for again in (log, CommandLog(storage)):
+        assert again.judge(valid.command(), NOON_S, 0.0) is Standing.BEGUN_BEFORE
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"null", b"\xff", b"[" * 100_000, b'["c1"]', b'{"begun":[{}]}']
+)
+def test_a_damaged_file_stops_no_agent(storage: FolderStorage, damaged: bytes) -> None:
     storage.replace(COMMANDS_PATH, damaged)
-    assert CommandLog(storage).begin(valid.command(), 0.0)
+    assert CommandLog(storage).judge(valid.command(), NOON_S, 0.0) is Standing.NEW
+
+
+def test_what_was_forgotten_is_never_begun_again(storage: FolderStorage) -> None:
+    log = CommandLog(storage)
+    sent = [issued(NOON_S + number, lives_s=1e9) for number in range(MAX_REMEMBERED + 10)]
+    for command in sent:
+        assert log.judge(command, NOON_S, 0.0) is Standing.NEW
+        log.begin(command)
+    for again in (log, CommandLog(storage)):
+        standings = {again.judge(command, NOON_S, 0.0) for command in sent}
+        assert standings == {Standing.BEGUN_BEFORE}
+    assert log.judge(issued(NOON_S + 1e6), NOON_S, 0.0) is Standing.NEW
+
+
+def test_a_command_expires_by_a_clock_that_is_set(storage: FolderStorage) -> None:
+    log = CommandLog(storage)
+    assert log.judge(issued(NOON_S), NOON_S + 301, 0.0) is Standing.EXPIRED
+    # A hub whose clock once ran ahead does not make every later command expired.
+    assert log.judge(issued(NOON_S + 1e8), NOON_S, 0.0) is Standing.NEW
+    assert log.judge(issued(NOON_S + 5), NOON_S + 6, 1.0) is Standing.NEW
+
+
+def test_a_board_that_boots_in_1970_takes_the_time_from_what_the_hub_signed(
+    storage: FolderStorage,
+) -> None:
+    log, boot_s = CommandLog(storage), 12.0
+    first = issued(NOON_S)
+    assert log.judge(first, boot_s, 100.0) is Standing.NEW
+    log.begin(first)
+    kept_back = issued(NOON_S + 10)
+    assert log.judge(kept_back, boot_s + 299, 399.0) is Standing.NEW
+    assert log.judge(kept_back, boot_s + 312, 412.0) is Standing.EXPIRED
+    after_a_reboot = CommandLog(storage)
+    older = issued(NOON_S - 400)
+    assert after_a_reboot.judge(older, boot_s, 3.0) is Standing.EXPIRED
+    assert after_a_reboot.judge(first, boot_s, 3.0) is Standing.BEGUN_BEFORE
+
+
+def test_what_was_begun_and_not_told_is_known_after_a_restart(storage: FolderStorage) -> None:
+    log = CommandLog(storage)
+    for name in ("c1", "c2"):
+        log.begin(valid.command(id=name, kind="restart"))
+    log.told("c1")
+    (untold,) = CommandLog(storage).untold()
+    assert (untold.id, untold.kind) == ("c2", "restart")

@@ -13,6 +13,7 @@ from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.ids import DeviceId, digest_of
 from edgeops.service import fleet
+from tests import agent_values as valid
 from tests.hostile import hostile_payloads, mutations, on_the_wire
 from tests.hub_harness import FakeDevice, HubHarness, event, sample, tiny_package, window
 
@@ -43,6 +44,8 @@ def good(hub: HubHarness, cam: FakeDevice, kind: str) -> tuple[str, bytes]:
             return cam.report()
         case "event":
             return cam.numbered("event", event("r1", inferences=3.0))
+        case "outcome":
+            return cam.numbered("outcome", valid.outcome())
         case "telemetry":
             return cam.numbered("telemetry", (window(),))
         case "sample":
@@ -68,7 +71,7 @@ def assert_still_works(hub: HubHarness, cam: FakeDevice) -> None:
     cam.session += 2
     for kind in KINDS:
         answer = hub.take(good(hub, cam, kind))
-        assert (answer is not None) == (kind in ("event", "telemetry", "sample"))
+        assert (answer is not None) == (kind in ("event", "outcome", "telemetry", "sample"))
         received = f"received.{kind}"
         assert hub.handlers.counters[received] == before.get(received, 0) + 1
     dropped = {n: c for n, c in hub.handlers.counters.items() if n.startswith("dropped.")}
@@ -194,7 +197,7 @@ def test_an_old_stream_that_comes_back_with_windows_that_are_known_does_not_stop
     assert_still_works(hub, cam)
 
 
-@pytest.mark.parametrize("kind", ["state", "event", "telemetry", "sample"])
+@pytest.mark.parametrize("kind", ["state", "event", "outcome", "telemetry", "sample"])
 def test_a_device_that_was_never_enrolled_is_counted(
     hub: HubHarness, cam: FakeDevice, kind: str
 ) -> None:

@@ -16,7 +16,7 @@ from device_agent.protocol.orders import Epoch
 from edgeops.hub.broker import HUB_USERNAME, BrokerStartFailed
 from edgeops.hub.process import Hub, HubOptions
 from edgeops.rollout.machine import Trigger
-from edgeops.service import access, fleet, packages, rollouts
+from edgeops.service import access, commands, fleet, packages, rollouts
 from edgeops.store.blobs import MemoryBlobStore
 from edgeops.transport.memory import MemoryBroker, MemoryTransport
 from edgeops.trust.passwords import verify_password
@@ -414,8 +414,8 @@ def test_a_command_reaches_its_device_signed() -> None:
         cam = world.harness.enroll("cam-1")
         await world.start()
         there = await world.join(cam)
-        name, payload = fleet.announce(world.context, "ana", "cam-1")
-        await world.hub.publish_command(name, payload)
+        given, payload = commands.give(world.context, "ana", "cam-1", "announce")
+        await world.hub.publish_command(given.device, payload)
         await world.until(lambda: there.commands)
         assert decode(there.commands[0])["kind"] == "announce"
 

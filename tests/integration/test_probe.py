@@ -182,6 +182,17 @@ def test_a_model_that_hangs_is_killed_at_its_deadline(tmp_path: Path) -> None:
     assert set(children()) == set(before)
 
 
+def test_an_interrupt_of_the_parents_group_is_not_taken_for_a_crash_of_the_model(
+    tmp_path: Path,
+) -> None:
+    before = children()
+    spec = spec_of(tmp_path, models.linear_onnx(WEIGHTS), **SLOW)
+    process = start_probe(spec, deadline_s=time.monotonic() + TIMEOUT_S)
+    (pid,) = set(children()) - set(before)
+    assert os.getpgid(pid) == pid != os.getpgid(0)
+    process.kill()
+
+
 def test_a_killed_probe_leaves_no_process(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, models.linear_onnx(WEIGHTS), **SLOW)
     process = start_probe(spec, deadline_s=time.monotonic() + TIMEOUT_S)

@@ -18,7 +18,7 @@ from device_agent.protocol.root import pinned_root
 from edgeops.domain.errors import Conflict, InvalidInput, NotFound, NotTrusted
 from edgeops.domain.rollout import MemberState
 from edgeops.rollout.machine import Trigger
-from edgeops.service import access, fleet, inbox, packages, rollouts
+from edgeops.service import access, commands, fleet, inbox, packages, rollouts
 from edgeops.trust.keys import verify_signature
 from edgeops.trust.passwords import verify_password
 from tests.hub_harness import (
@@ -639,7 +639,7 @@ def test_every_act_of_a_rollouts_life_is_in_one_verified_chain(hub: HubHarness) 
     (cam,) = hub.online("cam-1")
     begun = hub.roll_out()
     hub.run_out(begun.id, [cam])
-    fleet.announce(hub.context, "ana", "cam-1")
+    commands.give(hub.context, "ana", "cam-1", "announce")
     assert hub.acts() == [
         ("package.publish", "kws:1"),
         ("device.enroll", "cam-1"),

@@ -29,6 +29,7 @@ from device_agent.protocol.manifest import (
     Waiver,
 )
 from device_agent.protocol.orders import COMMANDS, Ack, Command, Desired, DesiredModel, Epoch
+from device_agent.protocol.outcomes import OUTCOMES, CommandOutcome, ModelVerdict
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import (
@@ -179,6 +180,34 @@ def windows(draw: st.DrawFn) -> Window:
     )
 
 
+VERDICTS = st.builds(
+    ModelVerdict,
+    model=NAMES,
+    version=POSITIVE,
+    digest=DIGESTS,
+    reason=REASONS,
+    detail=texts(400),
+    evidence=st.dictionaries(texts(20), st.floats(-1e15, 1e15), max_size=5),
+)
+OUTCOME_ITEMS = st.builds(
+    Numbered,
+    device=DEVICES,
+    stream=texts(64),
+    sequence=POSITIVE,
+    oldest=POSITIVE,
+    body=st.builds(
+        CommandOutcome,
+        id=texts(64),
+        kind=texts(32),
+        outcome=st.sampled_from(OUTCOMES),
+        detail=texts(400),
+        at_s=NUMBERS,
+        log=st.lists(texts(512), max_size=3).map(tuple),
+        models=st.lists(VERDICTS, max_size=3, unique_by=lambda each: each.model).map(
+            lambda verdicts: tuple(sorted(verdicts, key=lambda each: each.model))
+        ),
+    ),
+)
 EVENT_ITEMS = st.builds(
     Numbered, device=DEVICES, stream=texts(64), sequence=POSITIVE, oldest=POSITIVE, body=EVENTS
 )
@@ -198,7 +227,12 @@ NEEDS = st.builds(
     ranges=st.lists(st.tuples(COUNTS, COUNTS), max_size=20).map(tuple),
 )
 COMMANDS_ = st.builds(
-    Command, device=DEVICES, id=texts(64), kind=st.sampled_from(COMMANDS), expires_s=NUMBERS
+    Command,
+    device=DEVICES,
+    id=texts(64),
+    kind=st.sampled_from(COMMANDS),
+    issued_s=NUMBERS,
+    expires_s=NUMBERS,
 )
 EPOCHS = st.builds(Epoch, epoch=texts(64), hub=texts(32))
 

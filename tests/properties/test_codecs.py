@@ -42,6 +42,10 @@ few = settings(max_examples=40, deadline=None)
 MESSAGES = {
     "desired": (some.DESIRED, Desired.from_document),
     "reported": (some.REPORTED, Reported.from_document),
+    "outcome": (
+        some.OUTCOME_ITEMS,
+        lambda document: Numbered.from_document(document, "outcome"),
+    ),
     "event": (some.EVENT_ITEMS, lambda document: Numbered.from_document(document, "event")),
     "telemetry": (
         some.TELEMETRY_ITEMS,

@@ -62,6 +62,10 @@ DOCUMENTS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]] = {
         valid.numbered().to_document(),
         lambda document: Numbered.from_document(document, "event"),
     ),
+    "outcome": (
+        valid.numbered(valid.outcome()).to_document(),
+        lambda document: Numbered.from_document(document, "outcome"),
+    ),
     "telemetry": (
         valid.numbered(telemetry=True).to_document(),
         lambda document: Numbered.from_document(document, "telemetry"),

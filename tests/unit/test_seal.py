@@ -16,7 +16,9 @@ from edgeops.trust.seal import seal_command, seal_desired
 KEY = SigningKey.generate()
 TRUSTED = {KEY.keyid: KEY.public}
 DESIRED = Desired(device=parse_device_id("pi-1"), generation=3, models={})
-COMMAND = Command(device=parse_device_id("pi-1"), id="1", kind="announce", expires_s=9.0)
+COMMAND = Command(
+    device=parse_device_id("pi-1"), id="1", kind="announce", issued_s=8.0, expires_s=9.0
+)
 
 
 def test_a_sealed_desired_state_opens_with_the_directors_key() -> None:
