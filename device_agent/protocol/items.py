@@ -164,7 +164,9 @@ class Numbered:
 
     ``oldest`` is the lowest number that the device still holds: what is below was acknowledged,
     even if the hub (restored from a copy) does not remember. ``body`` is an ``Event`` (topic
-    ``event``), windows (topic ``telemetry``) or samples (topic ``sample``).
+    ``event``), windows (topic ``telemetry``) or samples (topic ``sample``). ``age_s`` is how many
+    seconds before it was sent the item was put, by a clock that nobody sets; None if the device
+    does not know (its machine was started anew since then).
     """
 
     device: DeviceId
@@ -172,6 +174,7 @@ class Numbered:
     sequence: int
     oldest: int
     body: Event | tuple[Window | Sample, ...]
+    age_s: float | None = None
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -193,6 +196,7 @@ class Numbered:
             "stream": self.stream,
             "sequence": self.sequence,
             "oldest": self.oldest,
+            "age_s": self.age_s,
         }
         if isinstance(self.body, Event):
             return {**head, "event": self.body.to_document()}
@@ -217,4 +221,5 @@ class Numbered:
             sequence=fields.integer("sequence", minimum=1),
             oldest=fields.integer("oldest", minimum=1),
             body=body,
+            age_s=fields.number("age_s") if fields.has("age_s") else None,
         )

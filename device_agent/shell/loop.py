@@ -41,7 +41,7 @@ from device_agent.shell.link import (
 )
 from device_agent.shell.live import LiveModels
 from device_agent.shell.options import AgentOptions
-from device_agent.shell.outbox import Outbox
+from device_agent.shell.outbox import open_outbox
 from device_agent.shell.packages import Host
 from device_agent.shell.reporter import Reporter, reported_model
 from device_agent.shell.storage import FolderStorage, Storage
@@ -98,7 +98,7 @@ class AgentLoop:
         self.samples = SampleDesk(self.options.samples, chance, clock=self._clock.monotonic_s)
         self._trust = Trust(self._storage, enrolment.root)
         self._commands = CommandLog(self._storage)
-        self._outbox = Outbox(root / "outbox.sqlite", doors.outbox, doors.new_id)
+        self._outbox = open_outbox(root, doors, self.options.outbox)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
         self._link: LinkLike = doors.link or Link(
             enrolment,
