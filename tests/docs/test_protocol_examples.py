@@ -214,4 +214,7 @@ def test_the_bounds_that_the_page_states_are_those_of_the_code() -> None:
     assert (options.samples.items, options.samples.size_bytes) == (1_000, 16 * 2**20)
     assert commands.MAX_REMEMBERED == 128
     assert link.LinkLimits().max_inbox == 20_000
+    limits = link.LinkLimits()
+    pauses = (limits.backoff_first_s, limits.backoff_most_s, limits.stable_s)
+    assert pauses == (1.0, 120.0, 30.0)
     assert f"{MAX_TRANSITIONS} transitions" in (DOCS / "devices.md").read_text(encoding="utf-8")
