@@ -1,6 +1,7 @@
 """From a device's outbox to the hub, numbered and acknowledged: events, windows, samples.
 
-Times are Unix seconds of the device's wall clock and are only shown to people.
+Times are Unix seconds of the device's wall clock, which may be wrong by decades: the hub puts right
+those that cannot be.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class AgentLoop:
         self._generation = 0
         self._changed = True
         self._state_due_s = self._window_due_s = 0.0
-        self._window_started_s = self._clock.wall_s()
+        self._window_since_s = self._clock.monotonic_s()
         self._storage: Storage = doors.storage or FolderStorage(root)
         self._stopping = threading.Event()
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
@@ -322,10 +322,11 @@ class AgentLoop:
         self._reporter.samples_chosen(self.samples.take(everything=everything))
 
     def _close_windows(self) -> None:
+        now_s = self._clock.monotonic_s()
         for name, live in self.live.items():
-            self._reporter.window_closed(name, live, self._window_started_s)
+            self._reporter.window_closed(name, live, now_s - self._window_since_s)
             self._acts.save_counts(name)
-        self._window_started_s = self._clock.wall_s()
+        self._window_since_s = now_s
 
     def _deployment_moved(self, deployment: object, evidence: Mapping[str, float]) -> None:
         self._reporter.deployment_moved(deployment, evidence)  # type: ignore[arg-type]

@@ -70,14 +70,17 @@ class Reporter:
         )
         self._put("event", event.to_document())
 
-    def window_closed(self, name: ModelName, live: LiveModel, started_s: float) -> None:
-        """Keep the live model's window for the hub, if anything happened in it."""
+    def window_closed(self, name: ModelName, live: LiveModel, length_s: float) -> None:
+        """Keep the live model's window for the hub, if anything happened in it.
+
+        It lasts ``length_s`` by a clock that nobody sets, and ends now by the wall clock.
+        """
         with live.lock:
             counts = live.tally.close_window()
             rows, inputs = live.inputs.take() if live.inputs is not None else (0, ())
         if not (counts.inferences or counts.failures or counts.labelled):
             return
-        window = self._window(name, live, counts, started_s)
+        window = self._window(name, live, counts, length_s)
         if live.inputs is not None:
             plan = live.inputs.plan.schema
             window = replace(window, plan=plan, input_rows=rows, inputs=inputs)
@@ -190,13 +193,14 @@ class Reporter:
         self.lost[kind] += weight
         logger.warning("report.lost", extra={"kind": kind, "cause": str(error)})
 
-    def _window(self, name: ModelName, live: LiveModel, counts: Counts, started_s: float) -> Window:
+    def _window(self, name: ModelName, live: LiveModel, counts: Counts, length_s: float) -> Window:
+        ended_s = max(0.0, self._wall_clock())
         return Window(
             model=name,
             version=live.manifest.version,
             digest=live.digest,
-            started_s=max(0.0, started_s),
-            ended_s=max(0.0, self._wall_clock()),
+            started_s=max(0.0, ended_s - length_s),
+            ended_s=ended_s,
             inferences=counts.inferences,
             failures=counts.failures,
             nonfinite=counts.nonfinite,

@@ -94,6 +94,8 @@ class Handlers:
             return None
         for word, windows in taken.windows.items():
             self.counters[f"telemetry.{word}"] += windows
+        if taken.retimed:
+            self.counters[f"{kind}.retimed"] += taken.retimed
         ack = taken.ack
         if ack.sequence != numbered.sequence:
             self.counters[f"dropped.{kind}.out_of_order"] += 1

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
+from edgeops.fleet.clocks import Heard, put_right
 from edgeops.service import drift, rollouts
 from edgeops.service.context import Context
 
@@ -21,10 +22,12 @@ class Taken:
         ack: what the device may forget.
         windows: how many windows became what, in the words of ``drift.observe``; none of an item
             that was taken before or is not taken yet.
+        retimed: of how many parts the times could not be right and were moved.
     """
 
     ack: Ack
     windows: Mapping[str, int] = field(default_factory=dict)
+    retimed: int = 0
 
 
 def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Taken | None:
@@ -35,13 +38,18 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
     oldest item that the device holds (this hub was restored from a copy), it is passed over.
     """
     with context.database.begin() as work:
-        if work.fleet.get(name) is None:
+        device = work.fleet.get(name)
+        if device is None:
             return None
         last = work.inbox.sequence_of(name, kind, numbered.stream)
         expected = numbered.oldest if last is None else max(last + 1, numbered.oldest)
         if numbered.sequence != expected:
             return Taken(ack=Ack(stream=numbered.stream, sequence=expected - 1))
         work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
+        heard = Heard(
+            received_s=context.clock(), enrolled_s=device.enrolled_s, age_s=numbered.age_s
+        )
+        numbered, retimed = put_right(numbered, heard)
         words: Counter[str] = Counter()
         if isinstance(numbered.body, Event):
             rollouts.device_event(context, work, name, numbered.body)
@@ -50,7 +58,9 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
         work.inbox.add_windows(name, numbered.stream, numbered.sequence, numbered.windows)
         for window in numbered.windows:
             words[drift.observe(context, work, name, window)] += 1
-    return Taken(ack=Ack(stream=numbered.stream, sequence=numbered.sequence), windows=words)
+    return Taken(
+        ack=Ack(stream=numbered.stream, sequence=numbered.sequence), windows=words, retimed=retimed
+    )
 
 
 def forget_old_windows(context: Context, *, days: float) -> int:

@@ -260,7 +260,9 @@ class SimulatedDevice:
             work=self._spend_ns,
         )
         doors = Doors(
-            clock=Clock(monotonic_s=self._monotonic_s, wall_s=self._wall_s),
+            clock=Clock(
+                monotonic_s=self._monotonic_s, wall_s=self._wall_s, boot=str(self._booted_s)
+            ),
             machine=runtime.machine,
             storage=DiskStorage(self.disk, ROOT),
             link=self._link,
@@ -281,11 +283,10 @@ class SimulatedDevice:
         outbox = loop._outbox  # noqa: SLF001 - what it accepts is what must arrive
         put = outbox.put
 
-        def counted(kind: str, body: bytes) -> int:
-            number = put(kind, body)
+        def counted(kind: str, body: bytes) -> None:
+            put(kind, body)
             if kind == "telemetry":
                 self.lived.accepted += json.loads(body)["inferences"]
-            return number
 
         outbox.put = counted  # type: ignore[method-assign]
 

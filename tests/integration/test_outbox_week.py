@@ -116,6 +116,7 @@ def drain(device: Offline, hub: HubHarness) -> list[tuple[float, int]]:
     device.outbox.resend_all()
     while device.outbox.depth():
         device.now_s += TICK_S
+        hub.clock.now_s = START_S + device.now_s
         for topic, payload in device.reporter.due(device.now_s):
             said.append((device.now_s, len(payload)))
             answer = hub.take((topic, payload))
