@@ -29,6 +29,7 @@ from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import (
+    GaveWay,
     Need,
     Reported,
     ReportedDeployment,
@@ -188,7 +189,7 @@ def event() -> Event:
 
 def numbered(body: CommandOutcome | None = None, *, telemetry: bool = False) -> Numbered:
     body = body or ((window(),) if telemetry else event())
-    return Numbered(device=DEVICE, stream="s1", sequence=4, oldest=2, body=body)
+    return Numbered(device=DEVICE, stream="s1", sequence=4, oldest=2, body=body, age_s=7.5)
 
 
 def reported() -> Reported:
@@ -210,6 +211,7 @@ def reported() -> Reported:
         clock_s=1.5,
         disk_free_bytes=10,
         outbox=3,
+        gave_way=GaveWay(merged=4, windows=1, events=2, samples=9),
     )
 
 

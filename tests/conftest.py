@@ -1,13 +1,33 @@
-"""The suite's own rules: what may be skipped is listed and reviewed in ``tests/skips.txt``."""
+"""The suite's own rules: what may be skipped is listed and reviewed in ``tests/skips.txt``.
+
+And the real broker, which is fetched once if this machine has none.
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from edgeops.hub.broker import FoundMosquitto, find_mosquitto
+
 LISTED = Path(__file__).with_name("skips.txt")
+
+
+@pytest.fixture(scope="session")
+def mosquitto() -> FoundMosquitto:
+    """Return a Mosquitto that runs here."""
+    found = find_mosquitto()
+    if found is None:
+        script = Path(__file__).parents[1] / "scripts" / "fetch_mosquitto"
+        subprocess.run([script, Path(sys.prefix, "mosquitto")], check=False)
+        found = find_mosquitto()
+    if found is None:
+        pytest.skip("no Mosquitto can be had: scripts/fetch_mosquitto failed")
+    return found
 
 
 def pytest_terminal_summary(

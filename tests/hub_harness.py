@@ -380,6 +380,7 @@ def event(rollout: str, *, number: int = 1, state: str = "committed", **evidence
         reason=None,
         detail="",
         evidence=evidence,
+        at_s=START_S,
     )
 
 

@@ -28,6 +28,33 @@ def linear_onnx(weights: NDArray[np.float32], *, softmax: bool = True) -> bytes:
     return _onnx(nodes, [("x", ["n", features])], [("scores", ["n", classes])], w=weights)
 
 
+def eight_bit_onnx(weights: NDArray[np.float32], scale: float, zero: int) -> bytes:
+    """Return a linear classifier: ``x`` int8 ``[n, features]`` to ``scores`` int8 ``[n, classes]``.
+
+    Args:
+        weights: float32 ``[features, classes]``.
+        scale: of the input, whose numbers stand for (x - zero) * scale.
+        zero: of the input.
+    """
+    nodes = [
+        helper.make_node("DequantizeLinear", ["x", "scale", "zero"], ["row"]),
+        helper.make_node("MatMul", ["row", "w"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["shares"]),
+        helper.make_node("QuantizeLinear", ["shares", "step", "least"], ["scores"]),
+    ]
+    features, classes = weights.shape
+    given = helper.make_tensor_value_info("x", TensorProto.INT8, ["n", features])
+    answered = helper.make_tensor_value_info("scores", TensorProto.INT8, ["n", classes])
+    constants = {
+        "w": weights,
+        "scale": np.array(scale, np.float32),
+        "zero": np.array(zero, np.int8),
+        "step": np.array(1 / 256, np.float32),
+        "least": np.array(-128, np.int8),
+    }
+    return _onnx(nodes, [given], [answered], **constants)
+
+
 def label_onnx(weights: NDArray[np.float32]) -> bytes:
     """Return a linear classifier that answers only ``label``, int64 ``[n]``."""
     nodes = [
@@ -103,7 +130,7 @@ def save_golden(path: Path, x: NDArray[Any], y: NDArray[Any] | None = None) -> P
 
 
 def _onnx(
-    nodes: list[Any], inputs: list[Any], outputs: list[Any], **weights: NDArray[np.float32]
+    nodes: list[Any], inputs: list[Any], outputs: list[Any], **weights: NDArray[Any]
 ) -> bytes:
     graph = helper.make_graph(
         nodes,

@@ -1,4 +1,4 @@
-"""A hub with its broker and devices, each a real process on this machine."""
+"""A hub with its broker, and devices, as real processes on this machine."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgeops.client import Client
-from edgeops.demo.processes import Processes, program
+from edgeops.demo.processes import Processes, free_port, program
 from edgeops.domain.errors import EdgeopsError
-from tests.digits_models import tflite_path
+from tests.digits_models import digits, tflite_path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PATIENCE_S = 60.0
@@ -112,3 +115,18 @@ class Site:
             assert time.monotonic() < end_s, f"waited in vain: {what}"
             time.sleep(0.1)
         return value
+
+
+@contextmanager
+def running_site(folder: Path) -> Iterator[Site]:
+    """Keep a hub running that has published ``digits:1``."""
+    with Processes(folder / "logs") as processes:
+        site = Site(folder, processes, free_port(), free_port())
+        split = digits(0)
+        np.savez(folder / "golden.npz", x=split.golden_x, y=split.golden_y)
+        np.savez(folder / "rows.npz", x=split.stream_x, y=split.stream_y)
+        site.edgeops("keys", "init")
+        site.up()
+        site.package(1, 1)
+        yield site
+        site.close()

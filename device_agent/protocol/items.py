@@ -2,7 +2,8 @@
 
 Events, windows, samples, and the outcomes of commands.
 
-Times are Unix seconds of the device's wall clock and are only shown to people.
+Times are Unix seconds of the device's wall clock, which may be wrong by decades: the hub puts right
+those that cannot be.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ class Numbered:
     ``oldest`` is the lowest number that the device still holds: what is below was acknowledged,
     even if the hub (restored from a copy) does not remember. ``body`` is an ``Event`` (topic
     ``event``), a ``CommandOutcome`` (topic ``outcome``), windows (topic ``telemetry``) or
-    samples (topic ``sample``).
+    samples (topic ``sample``). ``age_s`` is how many seconds before it was sent the item was put,
+    by a clock that nobody sets; None if the device does not know (its machine was started anew
+    since then).
     """
 
     device: DeviceId
@@ -176,6 +179,7 @@ class Numbered:
     sequence: int
     oldest: int
     body: Event | CommandOutcome | tuple[Window | Sample, ...]
+    age_s: float | None = None
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -197,6 +201,7 @@ class Numbered:
             "stream": self.stream,
             "sequence": self.sequence,
             "oldest": self.oldest,
+            "age_s": self.age_s,
         }
         if isinstance(self.body, Event):
             return {**head, "event": self.body.to_document()}
@@ -225,4 +230,5 @@ class Numbered:
             sequence=fields.integer("sequence", minimum=1),
             oldest=fields.integer("oldest", minimum=1),
             body=body,
+            age_s=fields.number("age_s") if fields.has("age_s") else None,
         )

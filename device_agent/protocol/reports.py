@@ -106,6 +106,42 @@ class ReportedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GaveWay:
+    """What did not stay by itself in a full outbox, counted by the device.
+
+    Attributes:
+        merged: windows that were added to another one; their counts are all there.
+        windows: windows that no disk took, with their counts.
+        events: steps of deployments that were dropped.
+        samples: samples that were dropped.
+    """
+
+    merged: int = 0
+    windows: int = 0
+    events: int = 0
+    samples: int = 0
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {
+            "merged": self.merged,
+            "windows": self.windows,
+            "events": self.events,
+            "samples": self.samples,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> GaveWay:
+        """Read the JSON form."""
+        return cls(
+            merged=fields.integer("merged"),
+            windows=fields.integer("windows"),
+            events=fields.integer("events"),
+            samples=fields.integer("samples"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
     """The reported state of a device: birth, heartbeat and (as the will) death.
 
@@ -126,6 +162,7 @@ class Reported:
     clock_s: float = 0.0
     disk_free_bytes: int = 0
     outbox: int = 0
+    gave_way: GaveWay = field(default_factory=GaveWay)
     heartbeat_s: float = DEFAULT_HEARTBEAT_S
 
     def to_document(self) -> dict[str, object]:
@@ -144,6 +181,7 @@ class Reported:
             "clock_s": self.clock_s,
             "disk_free_bytes": self.disk_free_bytes,
             "outbox": self.outbox,
+            "gave_way": self.gave_way.to_document(),
             "heartbeat_s": self.heartbeat_s,
         }
 
@@ -165,6 +203,7 @@ class Reported:
             clock_s=fields.number("clock_s"),
             disk_free_bytes=fields.integer("disk_free_bytes"),
             outbox=fields.integer("outbox"),
+            gave_way=fields.optional("gave_way", GaveWay.from_fields) or GaveWay(),
             heartbeat_s=(
                 fields.number("heartbeat_s", minimum=0.1, maximum=86400.0)
                 if fields.has("heartbeat_s")

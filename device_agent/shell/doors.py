@@ -34,6 +34,8 @@ class Clock:
 
     monotonic_s: Callable[[], float] = time.monotonic
     wall_s: Callable[[], float] = time.time
+    boot: str | None = None
+    """Names the start of the machine since when ``monotonic_s`` counts; None: ask the kernel."""
 
 
 class Probe(Protocol):

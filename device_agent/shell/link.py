@@ -2,7 +2,8 @@
 
 paho's callbacks only put into the agent's queue. Sessions are kept by the broker
 (``clean_start`` is never set), but nothing relies on it: whenever the broker has forgotten the
-session, the loop subscribes again. MQTT 5 first, 3.1.1 when the broker does not speak it.
+session, the loop subscribes again. How long the pauses are, and which version of MQTT is spoken, is
+decided in ``device_agent.core.reconnecting``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +23,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from device_agent.core.reconnecting import MQTT_5, Attempts, Ended
 from device_agent.protocol.enrolment import Enrolment
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,8 @@ class LinkLimits:
     connect_timeout_s: float = 10.0
     backoff_first_s: float = 1.0
     backoff_most_s: float = 120.0
+    stable_s: float = 30.0
+    """A connection that stood this long ends a row of failures."""
     session_expiry_s: int = 24 * 3600
     max_inbox: int = 20_000
 
@@ -96,6 +101,16 @@ class LinkLike(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Call:
+    """One attempt to connect: what the broker answered, and since when the connection stands."""
+
+    session: int
+    refused: Ended | None = None
+    cause: str = "closed without an answer"
+    since_s: float | None = None
+
+
 class Link:
     """A connection that comes back. ``publish`` and ``subscribe`` never block or raise."""
 
@@ -116,7 +131,7 @@ class Link:
         self._next_session = next_session
         self._chance = chance
         self._limits = limits or LinkLimits()
-        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._attempts = Attempts()
         self._client: mqtt.Client | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgeops-link", daemon=True)
@@ -155,7 +170,7 @@ class Link:
             return
         for at in range(0, len(filters), MAX_FILTERS_PER_SUBSCRIBE):
             batch = filters[at : at + MAX_FILTERS_PER_SUBSCRIBE]
-            if self._protocol is MQTTProtocolVersion.MQTTv5:
+            if client.protocol is MQTTProtocolVersion.MQTTv5:
                 client.subscribe([(each, SubscribeOptions(qos=qos)) for each in batch])
             else:
                 client.subscribe([(each, qos) for each in batch])
@@ -167,40 +182,40 @@ class Link:
             client.unsubscribe(list(filters))
 
     def _run(self) -> None:
-        attempt = 0
+        limits = self._limits
         while not self._stopping.is_set():
-            cause = self._one_connection()
+            ended, stood_s, cause = self._one_connection()
             self._put(Disconnected(cause=cause))
-            attempt = 0 if cause == "lost" else attempt + 1
-            bound = min(
-                self._limits.backoff_most_s, self._limits.backoff_first_s * 2 ** min(attempt, 10)
+            self._attempts = self._attempts.after(ended, stood_s=stood_s, stable_s=limits.stable_s)
+            pause_s = self._attempts.pause_s(
+                self._chance, limits.backoff_first_s, limits.backoff_most_s
             )
-            self._stopping.wait(self._chance.uniform(0.05, bound))
+            self._stopping.wait(pause_s)
 
-    def _one_connection(self) -> str:
-        """Connect, serve until the connection ends, and tell why it did."""
+    def _one_connection(self) -> tuple[Ended, float, str]:
+        """Connect, serve until the connection ends; return how it did, how long it stood, why."""
         try:
             session = self._next_session()
             client = self._new_client(session)
             host, port, _ = self._enrolment.address()
             client.connect(host, port, self._limits.keepalive_s, **self._connect_options())
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever the network or disk says
-            return f"{type(error).__name__}: {error}"
+            return Ended.UNREACHABLE, 0.0, f"{type(error).__name__}: {error}"
         self._client = client
-        established: list[bool] = []
-        client.on_connect = lambda *args: self._on_connect(session, established, *args)
+        call = _Call(session=session)
+        client.on_connect = lambda *args: self._on_connect(call, *args)
         client.loop_forever(retry_first_connection=False)
         self._client = None
-        return "lost" if established else "refused"
+        if call.since_s is None:
+            return call.refused or Ended.SILENT, 0.0, call.cause
+        return Ended.LOST, time.monotonic() - call.since_s, "lost"
 
     def _new_client(self, session: int) -> mqtt.Client:
-        options: dict[str, Any] = {}
-        if self._protocol is MQTTProtocolVersion.MQTTv311:
-            options["clean_session"] = False
+        options: dict[str, Any] = {} if self._speaks_5 else {"clean_session": False}
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._enrolment.device,
-            protocol=self._protocol,
+            protocol=MQTTProtocolVersion(self._attempts.version),
             reconnect_on_failure=False,
             **options,
         )
@@ -214,24 +229,27 @@ class Link:
         return client
 
     def _connect_options(self) -> dict[str, Any]:
-        if self._protocol is MQTTProtocolVersion.MQTTv311:
+        if not self._speaks_5:
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self._limits.session_expiry_s
         return {"clean_start": False, "properties": properties}
 
-    def _on_connect(
-        self, session: int, established: list[bool], client: mqtt.Client, _data: Any, *args: Any
-    ) -> None:
+    @property
+    def _speaks_5(self) -> bool:
+        return self._attempts.version == MQTT_5
+
+    def _on_connect(self, call: _Call, client: mqtt.Client, _data: Any, *args: Any) -> None:
         flags, code = args[0], args[1]
         if code.is_failure:
             logger.warning("link.refused", extra={"cause": str(code)})
-            if code.value in UNSUPPORTED_PROTOCOL:
-                self._protocol = MQTTProtocolVersion.MQTTv311
+            unsupported = code.value in UNSUPPORTED_PROTOCOL
+            call.refused = Ended.UNSUPPORTED if unsupported else Ended.REFUSED
+            call.cause = str(code)
             client.disconnect()
             return
-        established.append(True)
-        self._put(Connected(session=session, session_present=bool(flags.session_present)))
+        call.since_s = time.monotonic()
+        self._put(Connected(session=call.session, session_present=bool(flags.session_present)))
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:

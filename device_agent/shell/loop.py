@@ -41,7 +41,7 @@ from device_agent.shell.link import (
 )
 from device_agent.shell.live import LiveModels
 from device_agent.shell.options import AgentOptions
-from device_agent.shell.outbox import Outbox
+from device_agent.shell.outbox import open_outbox
 from device_agent.shell.packages import Host
 from device_agent.shell.reporter import Reporter, reported_model
 from device_agent.shell.storage import FolderStorage, Storage
@@ -91,7 +91,7 @@ class AgentLoop:
         self._generation = 0
         self._changed = True
         self._state_due_s = self._window_due_s = 0.0
-        self._window_started_s = self._clock.wall_s()
+        self._window_since_s = self._clock.monotonic_s()
         self._storage: Storage = doors.storage or FolderStorage(root)
         self._stopping = threading.Event()
         self.restart_wanted = threading.Event()
@@ -99,7 +99,7 @@ class AgentLoop:
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
         self.samples = SampleDesk(self.options.samples, chance, clock=self._clock.monotonic_s)
         self._trust = Trust(self._storage, enrolment.root)
-        self._outbox = Outbox(root / "outbox.sqlite", doors.outbox, doors.new_id)
+        self._outbox = open_outbox(root, doors, self.options.outbox)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
         self._link: LinkLike = doors.link or Link(
             enrolment,
@@ -334,10 +334,11 @@ class AgentLoop:
         self._reporter.samples_chosen(self.samples.take(everything=everything))
 
     def _close_windows(self) -> None:
+        now_s = self._clock.monotonic_s()
         for name, live in self.live.items():
-            self._reporter.window_closed(name, live, self._window_started_s)
+            self._reporter.window_closed(name, live, now_s - self._window_since_s)
             self._acts.save_counts(name)
-        self._window_started_s = self._clock.wall_s()
+        self._window_since_s = now_s
 
     def _deployment_moved(self, deployment: object, evidence: Mapping[str, float]) -> None:
         self._reporter.deployment_moved(deployment, evidence)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from device_agent.monitor.samples import SampleOptions
 from device_agent.shell.fetch import FetchLimits
 from device_agent.shell.link import LinkLimits
+from device_agent.shell.outbox import OutboxOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,5 +36,7 @@ class AgentOptions:
     """IANA name of the zone of maintenance windows; empty: the system's."""
     samples: SampleOptions = field(default_factory=SampleOptions)
     """Raw rows that may leave this device: none by default."""
+    outbox: OutboxOptions = field(default_factory=OutboxOptions)
+    """How much may wait for the hub, and how fast it is sent."""
     link: LinkLimits = field(default_factory=LinkLimits)
     fetch: FetchLimits = field(default_factory=FetchLimits)

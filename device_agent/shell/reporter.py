@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from device_agent.core.backlog import add_windows
 from device_agent.core.counts import Counts
 from device_agent.core.deployment import Deployment
 from device_agent.core.records import ModelRecord
@@ -17,6 +19,7 @@ from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import MAX_SAMPLES, Event, Window
 from device_agent.protocol.outcomes import CommandOutcome
 from device_agent.protocol.reports import (
+    GaveWay,
     Reported,
     ReportedDeployment,
     ReportedModel,
@@ -30,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 56 * 1024
 """Bytes of samples in one item, so that with its head it stays below 60 KiB."""
+MAX_HELD = 64
+"""Windows that wait in memory for a disk that refuses them; one for each version and plan."""
 
 
 class Reporter:
@@ -42,7 +47,9 @@ class Reporter:
         self._device = device
         self._outbox = outbox
         self._wall_clock = wall_clock
-        self.lost = 0
+        self._held: list[Window] = []
+        self.lost: Counter[str] = Counter()
+        """What was not kept since this process began, by kind of item."""
 
     def deployment_moved(self, deployment: Deployment, evidence: Mapping[str, float]) -> None:
         """Keep an event for the hub.
@@ -64,18 +71,21 @@ class Reporter:
         )
         self._put("event", event.to_document())
 
-    def window_closed(self, name: ModelName, live: LiveModel, started_s: float) -> None:
-        """Keep the live model's window for the hub, if anything happened in it."""
+    def window_closed(self, name: ModelName, live: LiveModel, length_s: float) -> None:
+        """Keep the live model's window for the hub, if anything happened in it.
+
+        It lasts ``length_s`` by a clock that nobody sets, and ends now by the wall clock.
+        """
         with live.lock:
             counts = live.tally.close_window()
             rows, inputs = live.inputs.take() if live.inputs is not None else (0, ())
         if not (counts.inferences or counts.failures or counts.labelled):
             return
-        window = self._window(name, live, counts, started_s)
+        window = self._window(name, live, counts, length_s)
         if live.inputs is not None:
             plan = live.inputs.plan.schema
             window = replace(window, plan=plan, input_rows=rows, inputs=inputs)
-        self._put("telemetry", window.to_document())
+        self._keep_window(window)
 
     def samples_chosen(self, samples: Sequence[Sample]) -> None:
         """Keep samples for the hub: as many in one item as a message holds."""
@@ -84,12 +94,12 @@ class Reporter:
         for document in (sample.to_document() for sample in samples):
             needs = len(encode(document)) + 1
             if batch and (size_bytes + needs > MAX_BATCH_BYTES or len(batch) == MAX_SAMPLES):
-                self._put("sample", {"samples": batch})
+                self._put("sample", {"samples": batch}, len(batch))
                 batch, size_bytes = [], 0
             batch.append(document)
             size_bytes += needs
         if batch:
-            self._put("sample", {"samples": batch})
+            self._put("sample", {"samples": batch}, len(batch))
 
     def command_ended(self, outcome: CommandOutcome) -> None:
         """Keep the outcome of a command for the hub.
@@ -120,6 +130,7 @@ class Reporter:
             models=models,
             clock_s=max(0.0, self._wall_clock()),
             outbox=self._depth(),
+            gave_way=self._gave_way(),
             **facts,  # type: ignore[arg-type]  # agent, profile, runtimes, disk: see loop.facts
         )
         return topics.up(self._device, "state"), encode(reported.to_document())
@@ -130,6 +141,19 @@ class Reporter:
             return self._outbox.depth()
         except StorageFailed:
             return 0
+
+    def _gave_way(self) -> GaveWay:
+        """What is not (or no more by itself) on its way to the hub: never silent."""
+        try:
+            kept = self._outbox.given_way()
+        except StorageFailed:
+            kept = {}
+        return GaveWay(
+            merged=kept.get("merged", 0),
+            windows=self.lost["telemetry"],
+            events=kept.get("events", 0) + self.lost["event"],
+            samples=kept.get("samples", 0) + self.lost["sample"],
+        )
 
     def due(self, now_s: float) -> list[tuple[str, bytes]]:
         """Return topic and payload of the outbox items that should be sent now."""
@@ -146,6 +170,7 @@ class Reporter:
             "stream": item.stream,
             "sequence": item.sequence,
             "oldest": item.oldest,
+            "age_s": item.age_s,
         }
         if item.kind == "telemetry":
             return encode({**numbered, "windows": [body]})
@@ -153,20 +178,39 @@ class Reporter:
             return encode({**numbered, **body})
         return encode({**numbered, item.kind: body})
 
-    def _put(self, kind: str, document: Mapping[str, object]) -> None:
+    def _put(self, kind: str, document: Mapping[str, object], weight: int = 1) -> None:
         try:
             self._outbox.put(kind, encode(document))
         except (StorageFailed, ProtocolError) as error:
-            self.lost += 1
-            logger.warning("report.lost", extra={"kind": kind, "cause": str(error)})
+            self._lose(kind, weight, error)
 
-    def _window(self, name: ModelName, live: LiveModel, counts: Counts, started_s: float) -> Window:
+    def _keep_window(self, window: Window) -> None:
+        """Keep a window; while the disk refuses, add it to what is held in memory."""
+        self._held = _with(self._held, window)
+        while self._held:
+            try:
+                self._outbox.put("telemetry", encode(self._held[0].to_document()))
+            except StorageFailed as error:
+                logger.warning("report.held", extra={"cause": str(error)})
+                if len(self._held) <= MAX_HELD:
+                    return
+                self._lose("telemetry", 1, error)
+            except ProtocolError as error:
+                self._lose("telemetry", 1, error)
+            del self._held[0]
+
+    def _lose(self, kind: str, weight: int, error: Exception) -> None:
+        self.lost[kind] += weight
+        logger.warning("report.lost", extra={"kind": kind, "cause": str(error)})
+
+    def _window(self, name: ModelName, live: LiveModel, counts: Counts, length_s: float) -> Window:
+        ended_s = max(0.0, self._wall_clock())
         return Window(
             model=name,
             version=live.manifest.version,
             digest=live.digest,
-            started_s=max(0.0, started_s),
-            ended_s=max(0.0, self._wall_clock()),
+            started_s=max(0.0, ended_s - length_s),
+            ended_s=ended_s,
             inferences=counts.inferences,
             failures=counts.failures,
             nonfinite=counts.nonfinite,
@@ -176,6 +220,16 @@ class Reporter:
             labelled=counts.labelled,
             labelled_correct=counts.labelled_correct,
         )
+
+
+def _with(held: Sequence[Window], window: Window) -> list[Window]:
+    """Return the windows, with one more that was added to its like if there is one."""
+    for at, each in enumerate(held):
+        try:
+            return [*held[:at], add_windows(each, window), *held[at + 1 :]]
+        except ProtocolError:
+            continue
+    return [*held, window]
 
 
 def reported_model(

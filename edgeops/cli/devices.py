@@ -103,6 +103,7 @@ def show(settings: Settings, name: str, output: str) -> None:
         ("labels", ", ".join(f"{k}={v}" for k, v in sorted(each["labels"].items())) or "none"),
         ("agent", f"{each['agent']} with {', '.join(each['runtimes']) or 'no runtime'}"),
         ("disk", f"{size(free)} free" if free is not None else "unknown"),
+        ("outbox", _outbox(each)),
         ("clock", f"{each['clock_offset_s']:+.0f} s against the hub"),
         ("generation", f"{each['reported_generation']} of {each['desired_generation']}"),
     ]
@@ -147,6 +148,18 @@ def _versions(each: dict[str, Any]) -> str:
     return ", ".join(
         f"{m['model']}:{m['active'] if m['active'] is not None else '—'}" for m in each["models"]
     )
+
+
+def _outbox(each: dict[str, Any]) -> str:
+    gave_way = each["gave_way"] or {}
+    words = {
+        "merged": "windows added to others",
+        "windows": "windows lost",
+        "events": "steps dropped",
+        "samples": "samples dropped",
+    }
+    said = [f"{gave_way[name]} {text}" for name, text in words.items() if gave_way.get(name)]
+    return ", ".join([f"{each['outbox'] or 0} items wait", *said])
 
 
 def _why(each: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ from edgeops.statistics.label_free import CalibrationTable, estimate_accuracy
 
 RECENT_WINDOWS = 24
 """Windows of a device that its accuracy is of: enough rows, and not diluted by long ago."""
+_MOST = 2**31 - 1
+"""More of one count in one window (a long outage, added together) is taken as this much."""
 _LABELLED, _CORRECT = CONFIDENCE_BINS, CONFIDENCE_BINS + 1
 
 
@@ -42,8 +44,9 @@ class RecentAnswers:
     def after(self, window: Window) -> RecentAnswers:
         """Return what is known after one more window."""
         row = (*_whole(window.confidence), window.labelled, window.labelled_correct)
+        fitted = np.minimum(np.array([row], np.int64), _MOST).astype(np.int32)
         kept = self.counts[-(RECENT_WINDOWS - 1) :]
-        return RecentAnswers(counts=np.vstack([kept, np.array([row], np.int32)]))
+        return RecentAnswers(counts=np.vstack([kept, fitted]))
 
     @property
     def windows(self) -> int:

@@ -97,6 +97,8 @@ class Handlers:
             self.counters[f"telemetry.{word}"] += windows
         if taken.outcome:
             self.counters[f"outcome.{taken.outcome}"] += 1
+        if taken.retimed:
+            self.counters[f"{kind}.retimed"] += taken.retimed
         ack = taken.ack
         if ack.sequence != numbered.sequence:
             self.counters[f"dropped.{kind}.out_of_order"] += 1

@@ -110,7 +110,8 @@ def observe(context: Context, work: Work, name: DeviceId, window: Window) -> str
             features=verdict.features,
         )
         _alarm(context, work, device, version, found)
-    document |= _watch_harm(context, work, device, version, variant.evidence, stored, window)
+    harm = _watch_harm(context, work, device, version, variant.evidence, stored, window, watch)
+    document |= harm
     work.drift.put_watch(name, window.model, window.version, document)
     return "watched"
 
@@ -123,6 +124,7 @@ def _watch_harm(
     evidence: Evidence | None,
     stored: Mapping[str, Any],
     window: Window,
+    watch: Watch,
 ) -> dict[str, Any]:
     if evidence is None:
         return {}
@@ -130,12 +132,13 @@ def _watch_harm(
     state = DetectorState.from_document(stored["harm"]) if "harm" in stored else watcher.start()
     state, verdict = watcher.step(state, window)
     if verdict.harmed:
-        length_s = max(1.0, window.ended_s - window.started_s)
+        # By the starts, not by a length: windows of a long outage were added together.
+        starts = watch.started_s
         found = _Found(
             kind=AlarmKind.HARM,
             evidence=verdict.evidence,
             threshold=verdict.threshold,
-            since_s=max(0.0, window.ended_s - verdict.windows_back * length_s),
+            since_s=starts[-min(len(starts), max(1, verdict.windows_back))],
         )
         _alarm(context, work, device, version, found)
     return {"harm": state.to_document(), "harm_evidence": verdict.evidence}

@@ -10,6 +10,7 @@ from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.items import Event, Numbered, Window
 from device_agent.protocol.orders import Ack
 from device_agent.protocol.outcomes import CommandOutcome
+from edgeops.fleet.clocks import Heard, put_right
 from edgeops.service import commands, drift, rollouts
 from edgeops.service.context import Context
 
@@ -24,11 +25,13 @@ class Taken:
             that was taken before or is not taken yet.
         outcome: what became of a command's outcome, in the words of ``commands.answered``; empty
             if it was none, or is not taken now.
+        retimed: of how many parts the times could not be right and were moved.
     """
 
     ack: Ack
     windows: Mapping[str, int] = field(default_factory=dict)
     outcome: str = ""
+    retimed: int = 0
 
 
 def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Taken | None:
@@ -39,13 +42,18 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
     oldest item that the device holds (this hub was restored from a copy), it is passed over.
     """
     with context.database.begin() as work:
-        if work.fleet.get(name) is None:
+        device = work.fleet.get(name)
+        if device is None:
             return None
         last = work.inbox.sequence_of(name, kind, numbered.stream)
         expected = numbered.oldest if last is None else max(last + 1, numbered.oldest)
         if numbered.sequence != expected:
             return Taken(ack=Ack(stream=numbered.stream, sequence=expected - 1))
         work.inbox.advance(name, kind, numbered.stream, numbered.sequence)
+        heard = Heard(
+            received_s=context.clock(), enrolled_s=device.enrolled_s, age_s=numbered.age_s
+        )
+        numbered, retimed = put_right(numbered, heard)
         words: Counter[str] = Counter()
         outcome = ""
         if isinstance(numbered.body, CommandOutcome):
@@ -58,7 +66,7 @@ def take(context: Context, name: DeviceId, kind: str, numbered: Numbered) -> Tak
         for window in numbered.windows:
             words[drift.observe(context, work, name, window)] += 1
     ack = Ack(stream=numbered.stream, sequence=numbered.sequence)
-    return Taken(ack=ack, windows=words, outcome=outcome)
+    return Taken(ack=ack, windows=words, outcome=outcome, retimed=retimed)
 
 
 def forget_old_windows(context: Context, *, days: float) -> int:

@@ -262,7 +262,9 @@ class SimulatedDevice:
             loaded=self._loaded,
         )
         doors = Doors(
-            clock=Clock(monotonic_s=self._monotonic_s, wall_s=self._wall_s),
+            clock=Clock(
+                monotonic_s=self._monotonic_s, wall_s=self._wall_s, boot=str(self._booted_s)
+            ),
             machine=runtime.machine,
             storage=DiskStorage(self.disk, ROOT),
             link=self._link,
@@ -283,11 +285,10 @@ class SimulatedDevice:
         outbox = loop._outbox  # noqa: SLF001 - what it accepts is what must arrive
         put = outbox.put
 
-        def counted(kind: str, body: bytes) -> int:
-            number = put(kind, body)
+        def counted(kind: str, body: bytes) -> None:
+            put(kind, body)
             if kind == "telemetry":
                 self.lived.accepted += json.loads(body)["inferences"]
-            return number
 
         outbox.put = counted  # type: ignore[method-assign]
 

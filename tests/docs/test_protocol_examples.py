@@ -209,10 +209,18 @@ def test_the_bounds_that_the_page_states_are_those_of_the_code() -> None:
     assert chunks.MAX_BLOB_BYTES == 2**31 - 1
     assert (fields.MAX_MODELS, reports.MAX_RANGES, items.MAX_WINDOWS) == (32, 512, 32)
     assert reports.MAX_DETAIL == 400
-    assert (outbox.MAX_ITEMS, outbox.SEND_AT_ONCE, outbox.RESEND_AFTER_S) == (10_000, 16, 5.0)
+    options = outbox.OutboxOptions()
+    assert (outbox.SEND_AT_ONCE, outbox.RESEND_AFTER_S) == (16, 5.0)
+    assert (outbox.MOST_RESEND_AFTER_S, options.drain_bytes_per_s) == (80.0, 64 * 1024.0)
+    assert (options.events.items, options.events.size_bytes) == (1_000, 2 * 2**20)
+    assert (options.telemetry.items, options.telemetry.size_bytes) == (10_000, 16 * 2**20)
+    assert (options.samples.items, options.samples.size_bytes) == (1_000, 16 * 2**20)
     assert commands.MAX_REMEMBERED == 128
     assert (outcomes.MAX_LOG_LINES, outcomes.MAX_LOG_LINE) == (400, 512)
     assert (outcomes.MAX_LOG_BYTES, MAX_KEPT) == (40 * 1024, 20)
     assert all(f"| `{kind}` |" in TEXT for kind in (*orders.COMMANDS, *outcomes.OUTCOMES))
     assert link.LinkLimits().max_inbox == 20_000
     assert f"{MAX_TRANSITIONS} transitions" in (DOCS / "device.md").read_text(encoding="utf-8")
+    limits = link.LinkLimits()
+    pauses = (limits.backoff_first_s, limits.backoff_most_s, limits.stable_s)
+    assert pauses == (1.0, 120.0, 30.0)

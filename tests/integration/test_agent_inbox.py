@@ -282,8 +282,9 @@ def test_acknowledgements_of_unknown_streams_and_impossible_numbers_drop_nothing
     device: Device,
 ) -> None:
     outbox = device.loop._outbox
-    number = outbox.put("event", b"{}")
-    (stream,) = [name for kind, name, _ in outbox._streams() if kind == "event"]
+    outbox.put("event", b"{}")
+    ((stream, acked),) = [each[1:] for each in outbox._streams() if each[0] == "event"]
+    number = acked + 1
     wrong = [("other", number), (stream, number + 1), (stream, 2**53 - 1), (stream, 0)]
     payloads = [encode(Ack(stream=name, sequence=at).to_document()) for name, at in wrong]
     depth = outbox.depth()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 
+from device_agent.core.backlog import add_windows
 from device_agent.protocol.ids import digest_of
+from device_agent.protocol.items import Window
 from edgeops.domain.drift import AlarmKind
 from edgeops.domain.errors import Conflict, InvalidInput
 from edgeops.drift.watch import Watch
@@ -171,6 +174,49 @@ def test_a_day_of_late_windows_alarms_as_if_they_had_come_in_time(fleet: Fleet) 
     assert abs(alarm.since_s - began_s) <= 2 * 3600
     assert alarm.opened_s == fleet.hub.clock.now_s
     assert words(fleet) == {"watched": 24}
+
+
+def outage(fleet: Fleet, windows: int, shift: dict[int, float], accuracy: float) -> Window:
+    """Return what a full outbox makes of that many hours: one window."""
+    parts = []
+    for _ in range(windows):
+        parts.append(fleet.window(shift, accuracy))
+        fleet.hub.clock.pass_s(3600)
+    return reduce(add_windows, parts)
+
+
+def test_windows_that_an_outage_added_together_raise_no_alarm_by_their_length(
+    fleet: Fleet,
+) -> None:
+    for _ in range(10):
+        for device in fleet.devices:
+            fleet.send(device, outage(fleet, 6, {}, 0.95))
+    assert drift.alarms(fleet.hub.context) == ()
+    assert [each.windows for each in drift.standings(fleet.hub.context, "kws:1")] == [10] * 6
+
+
+def test_what_began_in_an_outage_is_found_and_dated_by_the_windows_starts(fleet: Fleet) -> None:
+    device = fleet.devices[0]
+    for _ in range(5):
+        fleet.send(device, fleet.window({}, 0.95))
+        fleet.hub.clock.pass_s(3600)
+    began_s = fleet.hub.clock.now_s
+    for _ in range(4):
+        fleet.send(device, outage(fleet, 12, {2: 1.5}, 0.4))
+    assert {each.kind for each in drift.alarms(fleet.hub.context)} == {
+        AlarmKind.DRIFT,
+        AlarmKind.HARM,
+    }
+    for each in drift.alarms(fleet.hub.context):
+        assert abs(each.since_s - began_s) <= 12 * 3600
+
+
+def test_a_window_of_more_rows_than_32_bits_count_is_taken(fleet: Fleet) -> None:
+    each = fleet.window({}, 0.95)
+    most = 2**36
+    huge = replace(each, inferences=most, labelled=most, labelled_correct=most)
+    fleet.send(fleet.devices[0], replace(huge, confidence=(*each.confidence[:-1], most)))
+    assert words(fleet) == {"watched": 1}
 
 
 def test_accuracy_is_shown_by_labels_and_estimated_without_them(fleet: Fleet) -> None:

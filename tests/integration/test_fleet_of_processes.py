@@ -13,25 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeops.demo.processes import Processes, free_port, program
+from edgeops.demo.processes import program
 from tests.digits_models import digits
-from tests.running_site import EXAMPLES, Site
+from tests.running_site import EXAMPLES, Site, running_site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
-    with Processes(folder / "logs") as processes:
-        site = Site(folder, processes, free_port(), free_port())
-        split = digits(0)
-        np.savez(folder / "golden.npz", x=split.golden_x, y=split.golden_y)
-        np.savez(folder / "rows.npz", x=split.stream_x, y=split.stream_y)
-        site.edgeops("keys", "init")
-        site.up()
-        site.package(1, 1)
+    with running_site(tmp_path_factory.mktemp("site")) as site:
         site.package(2, 2)
         yield site
-        site.close()
 
 
 def test_the_examples_bring_a_model_to_an_application(site: Site) -> None:

@@ -116,7 +116,7 @@ def test_what_is_no_data_set_is_refused(hub: HubHarness, content: bytes, message
 
 
 def test_harm_asks_for_a_retraining_and_drift_alone_does_not(hub: HubHarness) -> None:
-    good, bad = hub.online("cam-1", "cam-2")
+    good, bad = since_yesterday(hub, "cam-1", "cam-2")
     retraining.set_policy(hub.context, "ana", POLICY)
     send(hub, good, 60)
     send(hub, bad, 160)
@@ -146,6 +146,14 @@ def test_too_few_samples_wait_without_a_request(hub: HubHarness) -> None:
     assert len(retraining.listed(hub.context)) == 1
 
 
+def since_yesterday(hub: HubHarness, *names: str) -> list[FakeDevice]:
+    """Return devices that were enrolled a day ago."""
+    hub.clock.pass_s(-86400.0)
+    devices = hub.online(*names)
+    hub.clock.pass_s(86400.0)
+    return devices
+
+
 def test_unseen_rows_are_drifted_ones_and_never_trained_on(hub: HubHarness) -> None:
     good, bad = hub.online("cam-1", "cam-2")
     retraining.set_policy(hub.context, "ana", POLICY)
@@ -162,7 +170,7 @@ def test_unseen_rows_are_drifted_ones_and_never_trained_on(hub: HubHarness) -> N
 
 
 def test_harm_that_late_labels_show_counts_rows_since_the_drift_began(hub: HubHarness) -> None:
-    (bad,) = hub.online("cam-1")
+    (bad,) = since_yesterday(hub, "cam-1")
     retraining.set_policy(hub.context, "ana", POLICY)
     send(hub, bad, 160, at_s=START_S - 600)
     late = alarm(hub, AlarmKind.HARM, bad)

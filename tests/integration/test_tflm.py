@@ -1,4 +1,7 @@
-"""TensorFlow Lite Micro keeps what every runtime promises, in the environment that it lives in."""
+"""TensorFlow Lite Micro in the environment that it lives in: what it says, and what it refuses.
+
+That it keeps what every runtime promises is in ``tests/contracts/test_runtime_contract.py``.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ import json
 from pathlib import Path
 import numpy as np
 from device_agent.protocol.errors import AgentError
-from device_agent.runtimes.available import available_runtimes, get_runtime
+from device_agent.runtimes.available import get_runtime
 runtime = get_runtime("tflm")
 def load(name): return runtime.load(Path(sys.argv[1]) / name, 1)
 def rows(count): return list(
@@ -75,11 +78,6 @@ def answers(engine: Engine, data: bytes, folder: Path, x: Any = ROWS) -> ProbeRe
     return spawn_probe(spec, timeout_s=60, python=engine.python)
 
 
-def test_it_has_the_name_that_manifests_use(folder: Path) -> None:
-    name, there_are = there("print(json.dumps([runtime.name, [*available_runtimes()]]))", folder)
-    assert (name, there_are) == ("tflm", ["tflm"])
-
-
 @pytest.mark.parametrize("name", ["float.tflite", "int8.tflite", "8-bit.tflite"])
 def test_its_tensors_are_called_and_shaped_as_litert_calls_them(name: str, folder: Path) -> None:
     said = there(
@@ -102,20 +100,6 @@ def test_its_tensors_are_called_and_shaped_as_litert_calls_them(name: str, folde
         ]
 
 
-def test_an_answer_belongs_to_the_caller_and_the_row_is_not_changed(folder: Path) -> None:
-    same, again, row = there(
-        "model = load('float.tflite')\n"
-        "first, second = rows(2)\n"
-        "answer = model.run([first])[0]; kept = answer.copy()\n"
-        "again = model.run([first])[0]\n"
-        "model.run([second]); model.close()\n"
-        "print(json.dumps([bool((answer == kept).all()), bool((again == kept).all()), "
-        "bool((first == rows(1)[0]).all())]))",
-        folder,
-    )
-    assert (same, again, row) == (True, True, True)
-
-
 def test_a_wrong_input_is_refused_and_the_model_goes_on(folder: Path) -> None:
     wrong = there(
         "model = load('float.tflite')\n"
@@ -132,21 +116,6 @@ def test_a_wrong_input_is_refused_and_the_model_goes_on(folder: Path) -> None:
     )
     assert [each[0] for each in wrong] == ["BadInput"] * 8
     assert "FLOAT64" in wrong[2][1]
-
-
-def test_two_models_do_not_disturb_each_other_and_a_closed_one_fails(folder: Path) -> None:
-    alone, mixed, after, closed = there(
-        "one, two = load('float.tflite'), load('int8.tflite')\n"
-        "def both(): return [model.run(rows(1))[0].tolist() for model in (one, two)]\n"
-        "alone, mixed = both(), both()\n"
-        "one.close(); one.close()\n"
-        "print(json.dumps([alone, mixed, two.run(rows(1))[0].tolist(), "
-        "failure(lambda: one.run(rows(1)))]))",
-        folder,
-    )
-    assert alone == mixed
-    assert alone[0] != alone[1] == after
-    assert closed == ["InferenceFailed", "the model is closed"]
 
 
 def test_a_file_that_is_no_whole_model_is_refused_in_one_line(folder: Path) -> None:

@@ -34,6 +34,7 @@ from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import (
     MAX_SESSION,
+    GaveWay,
     Need,
     Reported,
     ReportedDeployment,
@@ -140,6 +141,7 @@ REPORTED = st.builds(
     clock_s=NUMBERS,
     disk_free_bytes=COUNTS,
     outbox=COUNTS,
+    gave_way=st.builds(GaveWay, merged=COUNTS, windows=COUNTS, events=COUNTS, samples=COUNTS),
 )
 EVENTS = st.builds(
     Event,
@@ -209,7 +211,13 @@ OUTCOME_ITEMS = st.builds(
     ),
 )
 EVENT_ITEMS = st.builds(
-    Numbered, device=DEVICES, stream=texts(64), sequence=POSITIVE, oldest=POSITIVE, body=EVENTS
+    Numbered,
+    device=DEVICES,
+    stream=texts(64),
+    sequence=POSITIVE,
+    oldest=POSITIVE,
+    body=EVENTS,
+    age_s=st.none() | NUMBERS,
 )
 TELEMETRY_ITEMS = st.builds(
     Numbered,
@@ -218,6 +226,7 @@ TELEMETRY_ITEMS = st.builds(
     sequence=POSITIVE,
     oldest=POSITIVE,
     body=st.lists(windows(), max_size=3).map(tuple),
+    age_s=st.none() | NUMBERS,
 )
 ACKS = st.builds(Ack, stream=texts(64), sequence=COUNTS)
 NEEDS = st.builds(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device_agent.core.counts import Counts
-from device_agent.core.deployment import DOWNLOADING, MAX_TRANSITIONS, Do, Happened, step
+from device_agent.core.deployment import MAX_TRANSITIONS, PATIENT, Do, Happened, step
 from device_agent.core.states import ACTS, FINAL, TRANSITIONS, EventType
 from device_agent.protocol.chunks import (
     HEADER,
@@ -248,7 +248,7 @@ def test_step_is_total_deterministic_and_acts_on_its_new_state(
     happened = Happened(type=event, reason=reason)
     moved, effects = step(before, happened, now_s)
     assert (moved, effects) == step(before, happened, now_s)
-    resumes = event is EventType.RESTARTED and state in DOWNLOADING
+    resumes = event is EventType.RESTARTED and state in PATIENT
     assert moved.transitions == transitions + (not resumes)
     assert effects[-1] == Do(act=ACTS[moved.state])
     assert moved.deadline_s is None or moved.deadline_s >= now_s

@@ -15,7 +15,7 @@ from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import DeviceId, ModelName, digest_of
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.samples import MAX_SAMPLE_BYTES, Sample
-from device_agent.shell.outbox import Outbox
+from device_agent.shell.outbox import Outbox, OutboxOptions
 from device_agent.shell.reporter import Reporter
 
 ROW = np.arange(4, dtype=np.float32)
@@ -105,7 +105,7 @@ def test_samples_travel_many_in_one_item_that_is_small_enough(tmp_path: Path) ->
     here = desk(most_per_hour=2000, most_waiting=2000)
     for number in range(600):
         offer(here, np.full(64, number, np.float32))
-    outbox = Outbox(tmp_path / "outbox.sqlite")
+    outbox = Outbox(tmp_path / "outbox.sqlite", options=OutboxOptions(burst_bytes=10**9))
     reporter = Reporter(DeviceId("cam-1"), outbox)
     reporter.samples_chosen(here.take(everything=True))
     sent = [payload for _, payload in reporter.due(0.0)]
