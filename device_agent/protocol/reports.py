@@ -141,13 +141,25 @@ class GaveWay:
         )
 
 
+def instance_of(folder: str, process: str) -> str:
+    """Return the instance of a process on a state folder, each named by what is random."""
+    return f"{folder}-{process}"
+
+
+def folder_of(instance: str) -> str:
+    """Return what names the state folder in an instance; empty for agents before 0.3."""
+    folder, dash, _ = instance.partition("-")
+    return folder if dash else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reported:
     """The reported state of a device: birth, heartbeat and (as the will) death.
 
-    ``session`` grows with every connection and survives restarts; ``instance`` is random for
-    each process. A death counts only for the session that it names, and a session that does not
-    grow while the instance changed means that two agents share one identity.
+    ``session`` grows with every connection and survives restarts; ``instance`` names the state
+    folder and the process, see ``instance_of``. A death counts only for the session that it names,
+    and a session that does not grow while the instance changed means that two agents share one
+    identity.
     """
 
     device: DeviceId

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,26 @@ def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
         )
     storage.replace(IDENTITY_PATH, offered.to_bytes())
     return offered
+
+
+FOLDER_PATH = "folder"
+FOLDER_CHARS = 16
+
+
+def folder_id(storage: Storage, new_id: Callable[[], str]) -> str:
+    """Return what names this state folder, made on the first start.
+
+    A disk that refuses it does not silence the device: then it has another one at each start.
+    """
+    known = (storage.read(FOLDER_PATH) or b"").decode("ascii", "replace").strip()
+    if known.isalnum() and len(known) == FOLDER_CHARS:
+        return known
+    made = new_id()[:FOLDER_CHARS]
+    try:
+        storage.replace(FOLDER_PATH, made.encode())
+    except StorageFailed as error:
+        logger.warning("folder.not_named", extra={"cause": str(error)})
+    return made
 
 
 def next_session(storage: Storage, above: int = 0) -> int:

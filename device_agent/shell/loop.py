@@ -23,6 +23,7 @@ from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
 from device_agent.protocol.ids import ModelName
 from device_agent.protocol.orders import Ack, Desired, Epoch
+from device_agent.protocol.reports import instance_of
 from device_agent.protocol.topics import DownTopic
 from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.acts import Acts
@@ -30,7 +31,7 @@ from device_agent.shell.command_desk import make_desk
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher
-from device_agent.shell.identity import next_session
+from device_agent.shell.identity import folder_id, next_session
 from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import (
     Connected,
@@ -85,7 +86,6 @@ class AgentLoop:
         self.counters: Counter[str] = Counter()
         self.live = live
         self._device = enrolment.device
-        self._instance = doors.new_id()
         self.inbox = Inbox()
         self._session = self._last_session = 0
         self._generation = 0
@@ -93,6 +93,8 @@ class AgentLoop:
         self._state_due_s = self._window_due_s = 0.0
         self._window_since_s = self._clock.monotonic_s()
         self._storage: Storage = doors.storage or FolderStorage(root)
+        folder = folder_id(self._storage, doors.new_id)
+        self._instance = instance_of(folder, doors.new_id())
         self._stopping = threading.Event()
         self.restart_wanted = threading.Event()
         self._on_turn = doors.on_turn

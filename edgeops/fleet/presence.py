@@ -4,19 +4,20 @@ A device counts its sessions and names a random instance for each process. So:
 
 - a death counts only for the instance that is known to be alive, and not for an older session of
   it (a late will of a half-open connection never marks a live device dead);
-- another instance is a restart, also with a lower session (a new card with the same enrolment), but
-  not while the known one is heard: then a lower session is a late message of an earlier life;
+- sessions of one state folder only grow, over all its processes: what names a lower one than is
+  known of that folder is late, however late, and changes nothing;
+- another instance is a restart, in another folder (a new card with the same enrolment) also with a
+  lower session;
 - but if the instance of *before* connects anew after the new one was seen, both are alive: two
-  agents share one identity, a card was cloned. What was seen in between with a lower session than
-  that instance's was no clone but, again, a late message.
+  agents share one identity, a card was cloned.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from device_agent.protocol.reports import Reported
-from edgeops.domain.fleet import MISSED_HEARTBEATS, Presence
+from device_agent.protocol.reports import Reported, folder_of
+from edgeops.domain.fleet import Presence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,8 @@ def saw(presence: Presence, reported: Reported, now_s: float) -> Seen:
     was_before = not same and reported.instance == presence.previous_instance
     if was_before and reported.session <= presence.previous_session:
         return Seen(presence=presence, is_current=False)
-    is_earlier = not same and not was_before and reported.session < presence.session
-    if is_earlier and _is_heard(presence, reported, now_s):
+    if _is_late(presence, reported):
         return Seen(presence=presence, is_current=False)
-    cloned = was_before and presence.session >= presence.previous_session
     alive = replace(
         presence,
         online=True,
@@ -60,12 +59,19 @@ def saw(presence: Presence, reported: Reported, now_s: float) -> Seen:
         previous_session=presence.previous_session if same else presence.session,
         last_seen_s=now_s,
         clock_offset_s=reported.clock_s - now_s,
-        duplicate=presence.duplicate or cloned,
+        duplicate=presence.duplicate or was_before,
     )
-    return Seen(presence=alive, is_current=True, is_duplicate=cloned and not presence.duplicate)
+    return Seen(presence=alive, is_current=True, is_duplicate=was_before and not presence.duplicate)
 
 
-def _is_heard(presence: Presence, reported: Reported, now_s: float) -> bool:
-    """Tell whether the known instance is alive, as far as anybody can tell."""
-    silent_s = now_s - (presence.last_seen_s or 0.0)
-    return presence.online and silent_s <= MISSED_HEARTBEATS * reported.heartbeat_s
+def _is_late(presence: Presence, reported: Reported) -> bool:
+    """Tell whether a birth is of an earlier life of a folder that is known."""
+    folder = folder_of(reported.instance)
+    if not folder:
+        return False
+    if folder == folder_of(presence.instance):
+        return reported.session < presence.session
+    return (
+        folder == folder_of(presence.previous_instance)
+        and reported.session <= presence.previous_session
+    )

@@ -214,7 +214,6 @@ def test_a_restart_grows_the_session_and_is_no_duplicate() -> None:
 def test_a_new_card_with_the_same_enrolment_is_a_restart_and_no_clone(session: int) -> None:
     watch = Watch()
     watch.see(report(7, instance="i1"))
-    watch.see(report(7, online=False, instance="i1"))
     seen = watch.see(report(session, instance="i2"))
     assert seen.is_current
     assert not watch.presence.duplicate
@@ -223,32 +222,41 @@ def test_a_new_card_with_the_same_enrolment_is_a_restart_and_no_clone(session: i
     assert not watch.presence.online
 
 
-def test_a_new_card_that_nobody_announced_is_believed_when_the_old_one_fell_silent() -> None:
-    watch = Watch()
-    watch.see(report(7, instance="i1"))
-    assert not watch.see(report(3, instance="i2")).is_current
-    watch.now_s += 3 * report(3).heartbeat_s
-    assert watch.see(report(3, instance="i2")).is_current
-    assert (watch.presence.session, watch.presence.duplicate) == (3, False)
-
-
-def test_a_late_word_of_two_lives_ago_does_not_displace_who_is_alive() -> None:
+@pytest.mark.parametrize("goes_offline", [False, True])
+def test_a_late_word_of_two_lives_ago_changes_nothing(goes_offline: bool) -> None:
     watch = Watch()
     for session in (4, 5, 6):
-        watch.see(report(session, instance=f"i{session}"))
-    assert not watch.see(report(4, instance="i4")).is_current
-    assert watch.see(report(6, instance="i6")).is_current
-    assert (watch.presence.instance, watch.presence.duplicate) == ("i6", False)
+        watch.see(report(session, instance=f"card-i{session}"))
+    if goes_offline:
+        watch.see(report(6, online=False, instance="card-i6"))
+    assert not watch.see(report(4, instance="card-i4")).is_current
+    assert not watch.see(report(5, instance="card-i4")).is_current
+    assert watch.see(report(6, instance="card-i6")).is_current
+    assert (watch.presence.instance, watch.presence.duplicate) == ("card-i6", False)
 
 
-def test_a_late_word_of_two_lives_ago_is_no_clone_when_the_living_one_returns() -> None:
+def test_a_life_that_was_heard_too_late_is_no_clone() -> None:
     watch = Watch()
-    for session in (4, 5, 6):
-        watch.see(report(session, instance=f"i{session}"))
-    watch.see(report(6, online=False, instance="i6"))
-    watch.see(report(4, instance="i4"))
-    assert watch.see(report(7, instance="i6")).is_current
-    assert (watch.presence.instance, watch.presence.duplicate) == ("i6", False)
+    watch.see(report(3, instance="card-x"))
+    watch.see(report(6, instance="card-z"))
+    assert not watch.see(report(4, instance="card-x")).is_current
+    assert (watch.presence.instance, watch.presence.duplicate) == ("card-z", False)
+
+
+def test_a_new_card_counts_anew_and_the_old_ones_late_words_change_nothing() -> None:
+    watch = Watch()
+    watch.see(report(7, instance="old-a"))
+    assert watch.see(report(1, instance="new-a")).is_current
+    assert not watch.see(report(6, instance="old-b")).is_current
+    assert watch.see(report(1, instance="new-a")).is_current
+    assert not watch.presence.duplicate
+
+
+def test_a_copied_card_is_told_when_the_first_one_connects_again() -> None:
+    watch = Watch()
+    watch.see(report(7, instance="card-a"))
+    watch.see(report(8, instance="card-b"))
+    assert watch.see(report(9, instance="card-a")).is_duplicate
 
 
 def test_a_late_word_of_the_process_before_is_stale_and_no_clone() -> None:
