@@ -96,14 +96,16 @@ def folder_id(storage: Storage, new_id: Callable[[], str]) -> str:
     return made
 
 
-def next_session(storage: Storage, above: int = 0) -> int:
-    """Return a session number higher than ``above`` and than any before on this folder.
+def next_session(storage: Storage) -> int:
+    """Return a session number higher than any that was kept on this folder, and keep it.
 
-    It is kept durably; a full disk does not silence the device, which then counts in memory.
+    A full disk does not silence the device: it then connects with one number again and again,
+    which nobody takes for an earlier life. Counting on in memory would, after a restart, make
+    the device look older than it was.
     """
     text = (storage.read(SESSION_PATH) or b"0").decode("ascii", "replace").strip()
     stored = int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
-    session = max(stored, above) + 1
+    session = stored + 1
     try:
         storage.replace(SESSION_PATH, str(session).encode())
     except StorageFailed as error:

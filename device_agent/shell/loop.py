@@ -87,7 +87,7 @@ class AgentLoop:
         self.live = live
         self._device = enrolment.device
         self.inbox = Inbox()
-        self._session = self._last_session = 0
+        self._session = 0
         self._generation = 0
         self._changed = True
         self._state_due_s = self._window_due_s = 0.0
@@ -356,8 +356,7 @@ class AgentLoop:
 
     def next_session(self) -> int:
         """Return the number of the connection that is about to be made."""
-        self._last_session = next_session(self._storage, above=self._last_session)
-        return self._last_session
+        return next_session(self._storage)
 
     def will(self, session: int) -> tuple[str, bytes]:
         """Return topic and payload of what the broker says when that connection is lost."""
