@@ -27,6 +27,7 @@ from edgeops.cli import (
     reports,
     retraining,
     rollouts,
+    simulate,
     verify,
 )
 from edgeops.cli.settings import Settings, default_home
@@ -80,6 +81,7 @@ for command in (
     reports.report,
     profiles.profiles,
     recipes.recipes,
+    simulate.simulate,
     doctor.doctor,
     demo.demo,
 ):

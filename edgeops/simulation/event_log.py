@@ -24,7 +24,11 @@ class EventLog:
         self.count += 1
         self.last.append(line)
 
+    def mix(self, now_s: float, topic: str, payload: bytes) -> None:
+        """Hash a message that was published; it is not kept to be read."""
+        self._hash.update(f"{now_s:.6f} {topic} {len(payload)} ".encode() + payload)
+
     @property
     def digest(self) -> str:
-        """Hash of every line so far, hexadecimal."""
+        """Hash of every line and every published message so far, hexadecimal."""
         return self._hash.hexdigest()

@@ -98,6 +98,7 @@ class SimulatedBroker:
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Route a message."""
+        self._time.log.mix(self._time.now_s, topic, payload)
         if retain:
             self.retained[topic] = payload
             if not payload:

@@ -100,7 +100,7 @@ class CollectedFallback(AgentLoop):
 
 PLANTED: Mapping[str, tuple[str, Callable[..., AgentLoop]]] = {
     "missing fsync": ("power", missing_fsync),
-    "counter after load": ("everything", CounterAfterLoad),
+    "counter after load": ("models", CounterAfterLoad),
     "lost generation check": ("everything", LostGenerationCheck),
     "double act on duplicate": ("everything", DoubleAct),
     "GC of the previous slot": ("calm", CollectedFallback),

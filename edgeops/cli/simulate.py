@@ -1,0 +1,171 @@
+"""`edgeops simulate`: the agent and the hub in a world of faults, by seeds."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+
+import click
+from rich.live import Live
+from rich.table import Table
+
+from edgeops.cli.output import EXIT_FAILED, console, errors_shown, output_option, say, show_json
+from edgeops.simulation.run import DEVICES, Outcome, simulate_all
+from edgeops.simulation.scenario import SCENARIOS, find_scenario
+
+MOST_SHOWN = 20
+
+
+class Summary:
+    """What came of the seeds so far."""
+
+    def __init__(self, scenario: str, devices: int, seeds: int) -> None:
+        """Begin with nothing."""
+        self.scenario = scenario
+        self.devices = devices
+        self.seeds = seeds
+        self.done = self.events = self.deaths = self.crashes = 0
+        self.virtual_s = 0.0
+        self.violations: list[Outcome] = []
+        self.digests: dict[int, str] = {}
+        self._began_s = time.monotonic()
+
+    def add(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self.done += 1
+        self.events += outcome.events
+        self.virtual_s += outcome.seconds
+        self.digests[outcome.seed] = outcome.digest
+        self.deaths += outcome.deaths
+        self.crashes += outcome.crashes
+        if outcome.violation:
+            self.violations.append(outcome)
+
+    def table(self) -> Table:
+        """Return what a person looks at while it runs."""
+        table = Table(box=None, pad_edge=False, show_header=False)
+        took_s = time.monotonic() - self._began_s
+        left_s = took_s / max(1, self.done) * (self.seeds - self.done)
+        rows = (
+            ("scenario", f"{self.scenario}, {self.devices} devices"),
+            ("seeds", f"{self.done} of {self.seeds}, about {left_s:.0f} s left"),
+            ("virtual time", f"{self.virtual_s / 3600:.1f} h in {self.events} events"),
+            ("power cuts and kills", f"{self.deaths} of devices, {self.crashes} of the hub"),
+            ("violations", str(len(self.violations))),
+        )
+        for what, value in rows:
+            table.add_row(
+                what, f"[red]{value}[/red]" if what == "violations" and self.violations else value
+            )
+        return table
+
+    def document(self) -> dict[str, object]:
+        """Return it as JSON-ready values."""
+        return {
+            "scenario": self.scenario,
+            "devices": self.devices,
+            "seeds": self.done,
+            "events": self.events,
+            "virtual_s": round(self.virtual_s, 3),
+            "deaths": self.deaths,
+            "hub_crashes": self.crashes,
+            "digests": self.digests,
+            "violations": [{**asdict(each), "replay": each.replay} for each in self.violations],
+        }
+
+
+@click.command()
+@click.option("--seeds", default=100, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("--seed", type=click.IntRange(0), help="This one alone.")
+@click.option(
+    "--first", default=0, show_default=True, type=click.IntRange(0), help="First of them."
+)
+@click.option(
+    "--devices",
+    default=DEVICES,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Devices of each world.",
+)
+@click.option("--scenario", default="everything", show_default=True, help="What kind of world.")
+@click.option("--scenarios", is_flag=True, help="List the scenarios and end.")
+@click.option(
+    "--jobs",
+    default=os.cpu_count() or 1,
+    show_default="processors",
+    type=click.IntRange(1),
+    help="Worlds at a time.",
+)
+@click.option("--show-log", is_flag=True, help="Show the last events and the hash of each world.")
+@output_option
+@errors_shown
+def simulate(
+    seeds: int,
+    seed: int | None,
+    first: int,
+    devices: int,
+    scenario: str,
+    scenarios: bool,
+    jobs: int,
+    show_log: bool,
+    output: str,
+) -> None:
+    """Let the real agent and the real hub live through seeded faults, and watch them.
+
+    Devices lose power between any two effects, networks lose, repeat and spoil messages, disks
+    fill up, clocks jump, models are bad, the broker forgets, the hub crashes. Seven invariants are
+    checked after every event. One seed is always the same world: a violation prints the command
+    that shows it again. Exit code 1 if an invariant did not hold.
+    """
+    if scenarios:
+        _list_scenarios(output)
+        return
+    logging.disable(logging.CRITICAL)  # thousands of faults are logged; the summary counts them
+    chosen = range(first, first + seeds) if seed is None else range(seed, seed + 1)
+    summary = Summary(scenario, devices, len(chosen))
+    outcomes = simulate_all(chosen, find_scenario(scenario), devices, jobs=min(jobs, len(chosen)))
+    try:
+        _follow(summary, outcomes, show_log=show_log, output=output)
+    except KeyboardInterrupt:
+        say("stopped")
+    _conclude(summary, output)
+
+
+def _follow(summary: Summary, outcomes: Iterator[Outcome], *, show_log: bool, output: str) -> None:
+    is_live = console.is_terminal and output == "table" and not show_log
+    with Live(summary.table(), console=console) if is_live else nullcontext() as live:
+        for outcome in outcomes:
+            summary.add(outcome)
+            if live is not None:
+                live.update(summary.table())
+            if show_log and output == "table":
+                click.echo("\n".join(outcome.last))
+                click.echo(f"seed {outcome.seed}: event log {outcome.digest}")
+
+
+def _conclude(summary: Summary, output: str) -> None:
+    if output == "json":
+        show_json(summary.document())
+    else:
+        if not console.is_terminal:
+            console.print(summary.table())
+        for each in summary.violations[:MOST_SHOWN]:
+            click.echo(f"seed {each.seed}: {each.violation}")
+            click.echo(f"  again: {each.replay}")
+        if len(summary.violations) > MOST_SHOWN:
+            click.echo(f"and {len(summary.violations) - MOST_SHOWN} more")
+    if summary.violations:
+        sys.exit(EXIT_FAILED)
+
+
+def _list_scenarios(output: str) -> None:
+    if output == "json":
+        show_json({each.name: each.what for each in SCENARIOS.values()})
+        return
+    for each in SCENARIOS.values():
+        click.echo(f"{each.name:<12} {each.what}")

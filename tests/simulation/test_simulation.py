@@ -1,0 +1,86 @@
+"""The simulated world: it holds, it is one world for one seed, and it finds bugs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from logging import disable
+
+import pytest
+
+from edgeops.demo.processes import program
+from edgeops.simulation.run import simulate, simulate_all
+from edgeops.simulation.scenario import SCENARIOS, Fault
+from tests.simulation.planted import PLANTED
+
+SEEDS = 300
+JOBS = 2
+SLICES = 6
+ENOUGH = 1000
+"""Seeds within which each planted bug must be found."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(SLICES))
+def test_every_invariant_holds_for_three_hundred_seeds_of_every_fault(part: int) -> None:
+    count = SEEDS // SLICES
+    outcomes = list(simulate_all(range(part * count, (part + 1) * count), jobs=JOBS))
+    assert [f"{each.violation}; again: {each.replay}" for each in outcomes if each.violation] == []
+    assert sum(each.deaths for each in outcomes) > count
+    assert sum(each.crashes for each in outcomes) > count // 5
+
+
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "everything"])
+def test_every_other_scenario_holds_too(name: str) -> None:
+    for outcome in simulate_all(range(8), SCENARIOS[name], jobs=JOBS):
+        assert not outcome.violation, outcome.replay
+
+
+def test_every_fault_has_its_scenario() -> None:
+    struck = {fault for scenario in SCENARIOS.values() for fault in scenario.faults}
+    assert struck == set(Fault)
+    assert set(SCENARIOS["everything"].faults) == set(Fault)
+
+
+def test_one_seed_is_one_world_whatever_the_process_hashes_by() -> None:
+    said = [
+        subprocess.run(
+            [program("edgeops"), "simulate", "--seed", "5", "-o", "json"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert said[0] == said[1]
+    assert json.loads(said[0])["digests"]
+
+
+def test_another_seed_is_another_world() -> None:
+    assert simulate(5).digest != simulate(6).digest
+
+
+def test_more_devices_are_simulated_too() -> None:
+    outcome = simulate(0, SCENARIOS["calm"], devices=12)
+    assert not outcome.violation
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found_and_its_replay_shows_it_again(name: str) -> None:
+    scenario, agent = PLANTED[name]
+    run = partial(simulate, scenario=SCENARIOS[scenario], agent=agent)
+    for first in range(0, ENOUGH, 8):
+        with ProcessPoolExecutor(JOBS, initializer=disable) as workers:
+            found = [each for each in workers.map(run, range(first, first + 8)) if each.violation]
+        if found:
+            again = run(found[0].seed)
+            assert (again.violation, again.digest) == (found[0].violation, found[0].digest)
+            assert f"--seed {found[0].seed} --scenario {scenario}" in found[0].replay
+            assert not simulate(found[0].seed, SCENARIOS[scenario]).violation
+            return
+    pytest.fail(f"{name} was not found in {ENOUGH} seeds")
