@@ -164,6 +164,7 @@ QUARANTINING = frozenset(
         Reason.PROBATION_CONFIDENCE_SHIFT,
         Reason.PROBATION_LABELS,
         Reason.PROBATION_TRIALS,
+        Reason.KILLED_AGENT,
     }
 )
 """Reasons that lie in the package: this device refuses its digest from now on. What may pass

@@ -46,6 +46,7 @@ class Reason(str, Enum):
     PROBATION_LABELS = "probation_labels"
     PROBATION_TIMEOUT = "probation_timeout"
     PROBATION_TRIALS = "probation_trials"
+    KILLED_AGENT = "killed_agent"
     # the machine itself
     TOO_MANY_TRANSITIONS = "too_many_transitions"
     SUPERSEDED = "superseded"

@@ -175,6 +175,8 @@ class Reported:
     disk_free_bytes: int = 0
     outbox: int = 0
     gave_way: GaveWay = field(default_factory=GaveWay)
+    safe_mode: bool = False
+    """Whether starts that ended badly made the agent load less than it could."""
     heartbeat_s: float = DEFAULT_HEARTBEAT_S
 
     def to_document(self) -> dict[str, object]:
@@ -194,6 +196,7 @@ class Reported:
             "disk_free_bytes": self.disk_free_bytes,
             "outbox": self.outbox,
             "gave_way": self.gave_way.to_document(),
+            "safe_mode": self.safe_mode,
             "heartbeat_s": self.heartbeat_s,
         }
 
@@ -216,6 +219,7 @@ class Reported:
             disk_free_bytes=fields.integer("disk_free_bytes"),
             outbox=fields.integer("outbox"),
             gave_way=fields.optional("gave_way", GaveWay.from_fields) or GaveWay(),
+            safe_mode=fields.boolean("safe_mode") if fields.has("safe_mode") else False,
             heartbeat_s=(
                 fields.number("heartbeat_s", minimum=0.1, maximum=86400.0)
                 if fields.has("heartbeat_s")

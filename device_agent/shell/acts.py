@@ -25,6 +25,7 @@ from device_agent.shell.live import LiveModels
 from device_agent.shell.outcome import DONE, Outcome, failed_by
 from device_agent.shell.packages import Host
 from device_agent.shell.self_test import SelfTest
+from device_agent.shell.start_log import StartLog
 from device_agent.shell.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -40,12 +41,14 @@ class Acts:
         host: Host,
         live: LiveModels,
         acquisition: Acquisition,
+        starts: StartLog,
     ) -> None:
         """Take the hands that the acts need."""
         self._storage = storage
         self._host = host
         self._live = live
         self._acquisition = acquisition
+        self._starts = starts
         self._self_tests: dict[ModelName, SelfTest] = {}
         self._activated_s: dict[ModelName, float] = {}
         self._methods: Mapping[Act, Callable[[ModelRecord, Deployment, float], Outcome]] = {
@@ -238,10 +241,11 @@ class Acts:
     # ---- used by the deployer too
 
     def bring_up(self, record: ModelRecord, letter: str | None) -> bool:
-        """Load a slot and let it answer; False (and no model) if it cannot be."""
+        """Load a slot and let it answer; False (and no model) if it cannot or may not be."""
         if letter is not None and letter in record.slots:
             try:
-                packages.load_into(self._storage, self._host, self._live, record, letter)
+                with self._starts.loading(record.slots[letter].manifest.digest):
+                    packages.load_into(self._storage, self._host, self._live, record, letter)
                 return True
             except AgentError as error:
                 logger.warning(

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from device_agent.core import admission
 from device_agent.core.deployment import Deployment, Do, Happened, Quarantine, Report, step
-from device_agent.core.records import SLOTS, ModelRecord
+from device_agent.core.records import ModelRecord
+from device_agent.core.starts import Care
 from device_agent.core.states import ACTS, FINAL, EventType, State
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.ids import Digest, ModelName
@@ -24,9 +25,12 @@ from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.acts import Acts
 from device_agent.shell.blobs import collect_garbage
 from device_agent.shell.packages import Host
+from device_agent.shell.start_log import StartLog
 from device_agent.shell.storage import Storage
 
 logger = logging.getLogger(__name__)
+
+SAFE_MODE = frozenset({Care.FALLBACK, Care.NOTHING})
 
 ROLL_BACK_RETRY_S = 1.0
 """Pause before a rollback that the disk refused is tried again."""
@@ -42,6 +46,7 @@ class Deployer:
         acquisition: Acquisition,
         *,
         host: Host,
+        starts: StartLog,
         report: Callable[[Deployment, Mapping[str, float]], None],
     ) -> None:
         """Read the journal; ``recover`` brings the models up."""
@@ -51,6 +56,7 @@ class Deployer:
         self._acts = acts
         self._acquisition = acquisition
         self._host = host
+        self._starts = starts
         self._report = report
         self._pending: deque[tuple[ModelName, Happened]] = deque()
         self._retry_s: dict[ModelName, float] = {}
@@ -65,6 +71,7 @@ class Deployer:
         for name, record in list(self.records.items()):
             if _is_running(record):
                 self._happen(name, Happened(type=EventType.RESTARTED), now_s, act=False)
+            self._quarantine_suspects(name)
             if _state(self.records[name]) is State.ROLL_BACK:
                 self._carry_out(name, now_s)
             else:
@@ -89,6 +96,8 @@ class Deployer:
 
     def tick(self, now_s: float) -> None:
         """Look at downloads, self-tests, probations and deadlines."""
+        if self._starts.turned(now_s):
+            self._load_the_rest()
         for name, record in list(self.records.items()):
             if not _is_running(record):
                 continue
@@ -104,6 +113,19 @@ class Deployer:
         """Return the states of all deployments, ended ones too."""
         deployments = (record.deployment for record in self.records.values())
         return frozenset(each.state for each in deployments if each is not None)
+
+    def _load_the_rest(self) -> None:
+        """Load what safe mode held back: the agent has shown that it lives without it."""
+        if self._starts.care in SAFE_MODE:
+            self._starts.care = Care.CAREFUL
+            for record in list(self.records.values()):
+                if not _is_running(record) and self.serving_slot(record.name) is None:
+                    self._bring_up(record)
+
+    @property
+    def is_in_safe_mode(self) -> bool:
+        """Whether this start loads less than it could."""
+        return self._starts.care in SAFE_MODE
 
     def active_slot(self, name: ModelName) -> str | None:
         """Return the letter that the pointer names, if that slot is filled."""
@@ -237,16 +259,42 @@ class Deployer:
             logger.warning("garbage.failed", extra={"cause": str(error)})
 
     def _bring_up(self, record: ModelRecord) -> None:
-        letter = self.active_slot(record.name)
-        if letter is None or self._acts.bring_up(record, letter):
+        """Load what may be loaded: usually the active slot, else the other one if committed."""
+        active = self.active_slot(record.name)
+        for letter in self._may_load(record, active):
+            if not self._acts.bring_up(record, letter):
+                continue
+            if letter != active:
+                self._point_to(record.name, letter)
             return
-        other = next(each for each in SLOTS if each != letter)
-        slot = record.slots.get(other)
+        self._acts.bring_up(record, None)
+
+    def _may_load(self, record: ModelRecord, active: str | None) -> list[str]:
+        if active is None or self._starts.care is Care.NOTHING:
+            return []
         # A slot that was never committed holds what the self-test or probation refused.
-        if slot is None or not slot.committed or not self._acts.bring_up(record, other):
-            return
+        others = [each for each in record.slots if each != active and record.slots[each].committed]
+        if self._starts.care is Care.FALLBACK:
+            return others
+        suspect = self._starts.is_suspect(record.slots[active].manifest.digest)
+        return others if suspect else [active, *others]
+
+    def _quarantine_suspects(self, name: ModelName) -> None:
+        """Quarantine what ended the process too often: it is no version to fall back to."""
+        record = self.records[name]
+        for letter, slot in list(record.slots.items()):
+            digest = slot.manifest.digest
+            if self._starts.is_suspect(digest) and digest not in record.quarantine:
+                record = record.with_slot(letter, replace(slot, committed=False))
+                record = record.with_quarantined(digest, Reason.KILLED_AGENT)
+                self._save(record)
+                logger.error(
+                    "model.killed_agent", extra={"model": record.name, "version": slot.version}
+                )
+
+    def _point_to(self, name: ModelName, letter: str) -> None:
         try:
-            journal.write_pointer(self._storage, record.name, other)
+            journal.write_pointer(self._storage, name, letter)
         except StorageFailed as error:
             logger.warning("pointer.failed", extra={"cause": str(error)})
 

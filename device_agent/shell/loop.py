@@ -42,9 +42,10 @@ from device_agent.shell.link import (
 )
 from device_agent.shell.live import LiveModels
 from device_agent.shell.options import AgentOptions
-from device_agent.shell.outbox import open_outbox
+from device_agent.shell.outbox import open_outbox, this_boot
 from device_agent.shell.packages import Host
 from device_agent.shell.reporter import Reporter, reported_model
+from device_agent.shell.start_log import StartLog
 from device_agent.shell.storage import FolderStorage, Storage
 from device_agent.shell.trust import Trust
 from device_agent.shell.zone import find_zone
@@ -100,6 +101,8 @@ class AgentLoop:
         self._on_turn = doors.on_turn
         chance = chance or random.Random()  # noqa: S311 - jitter, not secrets
         self.samples = SampleDesk(self.options.samples, chance, clock=self._clock.monotonic_s)
+        boot = this_boot() if self._clock.boot is None else self._clock.boot
+        self._starts = StartLog(self._storage, boot, self._clock.monotonic_s())
         self._trust = Trust(self._storage, enrolment.root)
         self._outbox = open_outbox(root, doors, self.options.outbox)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
@@ -131,12 +134,19 @@ class AgentLoop:
             fetcher=self._fetcher,
             records=lambda: self._deployer.records,
         )
-        self._acts = Acts(self._storage, host=self._host, live=live, acquisition=self._acquisition)
+        self._acts = Acts(
+            self._storage,
+            host=self._host,
+            live=live,
+            acquisition=self._acquisition,
+            starts=self._starts,
+        )
         self._deployer = Deployer(
             self._storage,
             self._acts,
             self._acquisition,
             host=self._host,
+            starts=self._starts,
             report=self._deployment_moved,
         )
         self._desk = make_desk(
@@ -203,6 +213,11 @@ class AgentLoop:
     def records(self) -> Mapping[ModelName, ModelRecord]:
         """What the journal says of each model."""
         return self._deployer.records
+
+    @property
+    def is_in_safe_mode(self) -> bool:
+        """Whether starts that ended badly made the agent load less than it could."""
+        return self._deployer.is_in_safe_mode
 
     @property
     def outbox_depth(self) -> int:
@@ -378,6 +393,7 @@ class AgentLoop:
             "runtimes": tuple(sorted(self._host.machine.runtimes)),
             "heartbeat_s": self.options.heartbeat_s,
             "disk_free_bytes": self._storage.free_bytes(),
+            "safe_mode": self._deployer.is_in_safe_mode,
         }
         return self._reporter.reported(
             session,
@@ -416,6 +432,7 @@ class AgentLoop:
         """Keep everything, say farewell and release what is held. The last part of ``run``."""
         self._acts.stop()
         self._desk.stop()
+        self._starts.ended_well()
         self._guarded(self._close_windows)
         self._keep_samples(everything=True)
         self._guarded(lambda: self._fetcher.flush(self._clock.monotonic_s()))

@@ -95,6 +95,7 @@ def device(detail: DeviceDetail) -> Json:
         "runtimes": list(reported.runtimes) if reported else [],
         "disk_free_bytes": reported.disk_free_bytes if reported else None,
         "outbox": reported.outbox if reported else None,
+        "safe_mode": reported.safe_mode if reported else False,
         "gave_way": reported.gave_way.to_document() if reported else None,
         "desired_generation": detail.desired.generation,
         "reported_generation": reported.generation if reported else None,

@@ -141,6 +141,8 @@ def _head(each: dict[str, Any]) -> tuple[str, str, str, str]:
     state = "online" if each["online"] else "offline"
     if each["duplicate_identity"]:
         state += ", DUPLICATE IDENTITY"
+    if each["safe_mode"]:
+        state += ", SAFE MODE"
     return each["device"], each["profile"], state, ago(each["last_seen_s"])
 
 

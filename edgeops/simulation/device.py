@@ -167,15 +167,18 @@ class SimulatedDevice:
 
     def start(self) -> None:
         """Switch it on: the agent starts on what the disk holds."""
+        self._booted_s = self._time.now_s - self.chance.uniform(5.0, 30.0)
+        self._start_again()
+
+    def _start_again(self) -> None:
         self._life += 1
         self.lived.starts += 1
-        self._booted_s = self._time.now_s - self.chance.uniform(5.0, 30.0)
         self._link = SimulatedLink(self, self._broker)
         self.disk.before = self._before
         self._guard(self._begin)
 
     def die(self, why: str, kept: Kept = Kept.SOMETHING) -> None:
-        """End where it stands; it comes back after a while."""
+        """End where it stands; it comes back after a while. Only power makes a new boot."""
         self._time.note(self.name, f"dies: {why}")
         self.lived.deaths += 1
         self._life += 1
@@ -187,6 +190,9 @@ class SimulatedDevice:
         self.is_ready = False
         self.live = LiveModels()
         self._broker.disconnect(self.name, gracefully=False)
+        if kept is Kept.EVERYTHING:
+            self._time.after(2.0, self._start_again)
+            return
         self.disk = self.disk.after_power_cut(self.chance, kept)
         self._time.after(self.chance.uniform(1.0, 10.0), self.start)
 

@@ -1,7 +1,7 @@
 """What must hold after every event of a simulated world, and when it has come to rest.
 
-1. A device on which a version was committed has a model that answers whenever its agent runs, and
-   everything that its slots keep is on its disk.
+1. A device on which a version was committed has a model that answers whenever its agent runs (but
+   for safe mode), and everything that its slots keep is on its disk.
 2. What answers was signed, and is no older than the floor, but for a version committed here.
 3. No telemetry that was accepted is lost and none is counted twice; no command is obeyed twice.
 4. A device's generation never goes back; when the faults are over, every deployment ends.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from device_agent.core.records import ModelRecord
 from device_agent.protocol.ids import DeviceId
+from device_agent.protocol.reasons import Reason
 from device_agent.shell.blobs import blob_path
 from edgeops.simulation.device import SimulatedDevice
 from edgeops.simulation.packages import ARTIFACT_BYTES
@@ -87,7 +88,10 @@ def _serves(world: World, device: SimulatedDevice, watch: Watch) -> str:
     record = _record(device)
     if record is not None and any(slot.committed for slot in record.slots.values()):
         watch.has_committed.add(device.name)
-    if device.name in watch.has_committed and device.live.get(MODEL) is None:
+    elif record is not None and Reason.KILLED_AGENT in record.quarantine.values():
+        watch.has_committed.discard(device.name)  # all that was committed ends the process
+    safe = device.running.is_in_safe_mode
+    if device.name in watch.has_committed and not safe and device.live.get(MODEL) is None:
         return "had a committed version, and none answers"
     if record is None:
         return ""
