@@ -115,11 +115,11 @@ class Acquisition:
     def fetch_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
         """Begin to fetch the blobs that do not lie here already."""
         _, variant = self.read_variant(deployment)
-        missing = [
-            BlobDownload(self._storage, blob)
-            for blob in variant.blobs
-            if not packages.has_blob(self._storage, blob.ref.digest)
-        ]
+        missing: list[Download] = []
+        for blob in variant.blobs:
+            if not packages.has_blob(self._storage, blob.ref.digest):
+                self._storage.remove(blob_path(blob.ref.digest))  # a damaged one
+                missing.append(BlobDownload(self._storage, blob))
         self._start_fetching(deployment, missing, now_s)
         return record, None if missing else DONE
 

@@ -160,15 +160,21 @@ def discard(storage: Storage, digest: Digest) -> None:
 
 
 def collect_garbage(storage: Storage, keep: frozenset[Digest]) -> int:
-    """Remove every blob and partial download that is not in ``keep``; return how many."""
+    """Remove every blob that is not in ``keep``, and partial downloads that lead to none.
+
+    Returns:
+        How many files were removed.
+    """
     kept = {digest_hex(digest) for digest in keep}
-    removed = 0
-    for folder in ("blobs/sha256", "partial"):
-        for name in storage.names(folder):
-            if name.split(".")[0] not in kept:
-                storage.remove(f"{folder}/{name}")
-                removed += 1
-    return removed
+    complete = set(storage.names("blobs/sha256"))
+    needless = [f"blobs/sha256/{name}" for name in sorted(complete - kept)]
+    for name in storage.names("partial"):
+        digest = name.split(".")[0]
+        if digest not in kept or digest in complete:
+            needless.append(f"partial/{name}")
+    for path in needless:
+        storage.remove(path)
+    return len(needless)
 
 
 def pack_bits(bits: list[bool]) -> bytes:
