@@ -64,6 +64,31 @@ def bad(behaviour: Behaviour, number: int = 2) -> SimulatedPackage:
     return make_package(KEYS, random.Random(f"{number} {behaviour}"), MODEL, number, behaviour)
 
 
+class WatchedStorage(DiskStorage):
+    """Tells the device of each journal entry, before and after it is written."""
+
+    def __init__(self, disk: SimulatedDisk, device: OneDevice) -> None:
+        super().__init__(disk, ROOT)
+        self._device = device
+
+    def replace(self, path: str, data: bytes) -> None:
+        state = _state_in(data) if path.endswith("/record.json") else None
+        if state is not None:
+            self._device.before_entry(state)
+        super().replace(path, data)
+        if state is not None:
+            self._device.after_entry(state)
+
+
+def _state_in(data: bytes) -> State | None:
+    running = json.loads(data)["deployment"]
+    return State(running["state"]) if running else None
+
+
+def _nothing(_state: State) -> None:
+    """Let an entry be written."""
+
+
 @dataclass
 class OneDevice:
     """A device and its hub. ``disk`` may be exchanged before a ``start``."""
@@ -75,6 +100,8 @@ class OneDevice:
     infers: bool = True
     outbox: bool = True
     events: list[dict[str, Any]] = field(default_factory=list)
+    before_entry: Callable[[State], None] = _nothing
+    after_entry: Callable[[State], None] = _nothing
 
     def __post_init__(self) -> None:
         self.generation = 0
@@ -107,7 +134,7 @@ class OneDevice:
                 boot=f"boot {self.boot}",
             ),
             machine=runtime.machine,
-            storage=DiskStorage(self.disk, ROOT),
+            storage=WatchedStorage(self.disk, self),
             link=self.link,
             outbox=lambda: sqlite3.connect(self._memory, uri=True, check_same_thread=False),
             new_id=lambda: "0123456789abcdef" * 2,

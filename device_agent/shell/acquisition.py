@@ -132,7 +132,11 @@ class Acquisition:
             failed = self._fetcher.failure_of(digest)
             if failed is not None:
                 raise failed
-        return DONE if all(all(each.have) for each in downloads.values()) else None
+        if not all(all(each.have) for each in downloads.values()):
+            return None
+        for download in downloads.values():
+            download.flush(now_s)  # so that what is verified next survives a power cut
+        return DONE
 
     def verify_blobs(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
         """Prove every blob as a whole and move it in among the blobs."""

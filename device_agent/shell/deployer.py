@@ -197,7 +197,8 @@ class Deployer:
         for effect in effects:
             if isinstance(effect, Quarantine):
                 record = record.with_quarantined(effect.digest, effect.reason)
-        saved = self._save(record)
+        saved = _reads_alike(record, self.records[name]) or self._save(record)
+        self.records[name] = record
         for effect in effects:
             if isinstance(effect, Report):
                 self._report(deployment, effect.evidence)
@@ -301,6 +302,11 @@ class Deployer:
 
 def _state(record: ModelRecord) -> State:
     return record.deployment.state if record.deployment is not None else State.FAILED
+
+
+def _reads_alike(one: ModelRecord, two: ModelRecord) -> bool:
+    """Tell whether the journal would say the same: a restart in a download changes nothing."""
+    return one.to_document() == two.to_document()
 
 
 def _is_running(record: ModelRecord) -> bool:
