@@ -39,7 +39,7 @@ from device_agent.runtimes.probe_report import (
     ProbeSpec,
     failure,
 )
-from device_agent.runtimes.sandbox import enter_sandbox, peak_growth_mib, restart_peak
+from device_agent.runtimes.sandbox import enter_sandbox, limit_memory, peak_growth_mib, restart_peak
 
 T = TypeVar("T")
 
@@ -50,6 +50,8 @@ def probe(spec: ProbeSpec) -> ProbeReport:
         runtime = get_runtime(spec.runtime)
         # Memory is measured before any golden row is read, so that only the model counts.
         resident_kib = restart_peak()
+        if spec.memory_mib is not None:
+            limit_memory(spec.memory_mib)
         model, load_ms = _timed(
             lambda: runtime.load(Path(spec.artifact), spec.threads, optimized=spec.optimized)
         )
@@ -71,7 +73,9 @@ def probe(spec: ProbeSpec) -> ProbeReport:
         model.close()
         return report
     except AgentError as error:
-        return failure(_reason(error), error)
+        return failure(_out_of_memory(error, spec) or _reason(error), error)
+    except MemoryError as error:
+        return failure(Reason.MEMORY_BUDGET, f"needs more memory than it may have: {error}")
     except Exception as error:  # noqa: BLE001 - the last door: whatever a hostile model provokes is reported
         return failure(Reason.SELF_TEST_CRASHED, f"{type(error).__name__}: {error}")
 
@@ -84,6 +88,13 @@ def _reason(error: AgentError) -> Reason:
     if isinstance(error, InferenceFailed):
         return Reason.SELF_TEST_CRASHED
     return Reason.GOLDEN_MISMATCH
+
+
+def _out_of_memory(error: AgentError, spec: ProbeSpec) -> Reason | None:
+    """Runtimes say it in words of their own; without a limit it may mean anything."""
+    said = str(error).lower()
+    ran_out = any(word in said for word in ("alloc", "memory"))
+    return Reason.MEMORY_BUDGET if spec.memory_mib is not None and ran_out else None
 
 
 def _timed(act: Callable[[], T]) -> tuple[T, float]:

@@ -45,6 +45,7 @@ class ProbeSpec:
         return_outputs: send the answers to the golden rows back too.
         warmup: inferences before the clock runs.
         repeats: timed inferences, at least 1.
+        memory_mib: MiB that loading and running may take beyond what the process has, or None.
     """
 
     runtime: str
@@ -59,6 +60,7 @@ class ProbeSpec:
     return_outputs: bool = False
     warmup: int = 3
     repeats: int = 30
+    memory_mib: int | None = None
 
     def to_bytes(self) -> bytes:
         """Return the JSON form.
@@ -89,6 +91,9 @@ class ProbeSpec:
             return_outputs=fields.boolean("return_outputs"),
             warmup=fields.integer("warmup", maximum=100_000),
             repeats=fields.integer("repeats", minimum=1, maximum=100_000),
+            memory_mib=(
+                fields.integer("memory_mib", minimum=1) if fields.has("memory_mib") else None
+            ),
         )
 
 

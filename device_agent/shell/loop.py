@@ -126,6 +126,7 @@ class AgentLoop:
             reserve_bytes=self.options.reserve_bytes,
             disk_budget_bytes=self.options.disk_budget_bytes,
             self_test_timeout_s=self.options.self_test_timeout_s,
+            self_test_memory_mib=self.options.self_test_memory_mib,
         )
         self._acquisition = Acquisition(
             self._storage,

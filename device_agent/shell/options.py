@@ -26,6 +26,8 @@ class AgentOptions:
     """Threads of a runtime."""
     self_test_timeout_s: float = 60.0
     """After this a self-test counts as hung."""
+    self_test_memory_mib: int = 1024
+    """What a self-test may take, so that no candidate takes the memory of what serves."""
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk."""
     restarts: bool = False

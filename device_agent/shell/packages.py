@@ -56,6 +56,7 @@ class Host:
     disk_budget_bytes: int | None = None
     """What the blobs of all models together may take, None for what the disk has."""
     self_test_timeout_s: float = 60.0
+    self_test_memory_mib: int = 1024
 
 
 def load_into(

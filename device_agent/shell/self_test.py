@@ -54,6 +54,7 @@ class SelfTest:
             preprocessing=manifest.preprocessing,
             thresholds=manifest.thresholds,
             threads=host.threads,
+            memory_mib=host.self_test_memory_mib,
         )
         self._probe = host.machine.start_probe(spec, host.self_test_timeout_s)
 

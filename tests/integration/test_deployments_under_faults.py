@@ -257,6 +257,7 @@ def test_a_self_test_found_under_way_is_not_the_business_of_the_thread_that_star
     device.loop.stop()
     runner.join()
     assert (device.state(), device.record().quarantine) == (State.COMMITTED, {})
+    device.storage = BreakableFolder(device.folder)
     device.start()
 
 

@@ -17,6 +17,7 @@ from device_agent.processing.golden import GoldenRows, encode_golden
 from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.child import ProbeProcess, spawn_probe, start_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
+from tests import hostile_models as hostile
 from tests import models
 
 TIMEOUT_S = 60.0
@@ -180,6 +181,18 @@ def test_a_model_that_hangs_is_killed_at_its_deadline(tmp_path: Path) -> None:
     assert report.reason is Reason.SELF_TEST_TIMEOUT
     assert process.poll() is report
     assert set(children()) == set(before)
+
+
+@pytest.mark.parametrize("memory_mib", [None, 300])
+def test_a_model_that_takes_more_memory_than_it_may_is_refused_for_that(
+    tmp_path: Path, memory_mib: int | None
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(hostile.onnx_file(lambda m: hostile.fills(m, 2**27)))
+    spec = ProbeSpec(
+        runtime="onnxruntime", artifact=str(tmp_path / "m.onnx"), memory_mib=memory_mib, repeats=1
+    )
+    report = spawn_probe(spec, timeout_s=60.0)
+    assert report.reason is (None if memory_mib is None else Reason.MEMORY_BUDGET), report.cause
 
 
 def test_an_interrupt_of_the_parents_group_is_not_taken_for_a_crash_of_the_model(
