@@ -30,8 +30,6 @@ from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
 QUALITY_GATE = "quality"
 MAX_DROP = 0.02
 CONFIDENCE = 0.95
-MAX_GROUP_DROP = 0.1
-"""Accuracy that a class or slice may lose: it must not hide in the mean."""
 FIDELITY_GATE = "fidelity"
 MIN_SQNR_DB = 8.0
 """Healthy packages of 8 bits had 13 dB and more, collapsed ones 4 and less."""
@@ -142,39 +140,6 @@ def check_labels(truth: NDArray[np.int64], float_predicted: Predictions, name: s
     )
 
 
-def check_groups(
-    truth: NDArray[np.int64],
-    float_predicted: Predictions,
-    predicted: Predictions,
-    slices: Mapping[str, NDArray[np.str_]],
-    name: str,
-) -> None:
-    """Hold every class and slice to ``MAX_GROUP_DROP``.
-
-    A group fails if it lost that much and the interval of its drop excludes none. The intervals
-    are narrowed for the number of groups (Bonferroni), so that many groups are no lottery.
-
-    Raises:
-        GateFailed: the group that lost most, and how much.
-    """
-    groups = {f"class {label}": truth == label for label in np.unique(truth)}
-    groups |= {f"slice {key}": member for key, member in _members(slices)}
-    confidence = 1.0 - (1.0 - CONFIDENCE) / max(1, len(groups))
-    float_right, right = float_predicted.classes == truth, predicted.classes == truth
-    drops = {
-        group: paired_drop(float_right[member], right[member], confidence=confidence)
-        for group, member in groups.items()
-    }
-    worst = max(drops, key=lambda group: drops[group].drop)
-    found = drops[worst]
-    if found.drop >= MAX_GROUP_DROP and found.low > 0:
-        raise GateFailed(
-            f"gate {QUALITY_GATE!r}: {name} loses {found.drop:.3f} of accuracy on {worst} "
-            f"({found.n} rows, at least {found.low:.3f}), less than {MAX_GROUP_DROP:g} is asked",
-            next_step="use another recipe, or calibration rows that have enough of it",
-        )
-
-
 def check_fidelity(
     evidence: Evidence, name: str, *, min_sqnr_db: float, min_agreement: float
 ) -> None:
@@ -253,7 +218,7 @@ def _by_class(
     )
 
 
-def _members(
+def slice_members(
     slices: Mapping[str, NDArray[np.str_]],
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield every slice as ``kind=name`` with the rows that are in it."""
@@ -267,7 +232,7 @@ def _by_slice(
     float_right: NDArray[np.bool_],
     right: NDArray[np.bool_],
 ) -> tuple[SliceEvidence, ...]:
-    found = list(_members(slices))
+    found = list(slice_members(slices))
     if len(found) > MAX_SLICES or any(len(name) > MAX_SLICE_NAME for name, _ in found):
         raise InvalidGolden(
             f"the evaluation rows have {len(found)} slices",

@@ -19,12 +19,12 @@ from edgeops.packaging.gates.evidence import (
     MIN_SQNR_DB,
     QUALITY_GATE,
     check_fidelity,
-    check_groups,
     check_labels,
     check_quality,
     drop_of,
     measure,
 )
+from edgeops.packaging.gates.groups import Group, check_groups, find_groups, striking
 from edgeops.packaging.gates.metrics import (
     ACCURACY,
     Metric,
@@ -60,6 +60,7 @@ class Quality:
         reference: bytes of the reference profile.
         unsure: rows on which the artifact is below the threshold of its class.
         errors: of the scores, row by row; None if there is no float model to compare with.
+        striking: a line about each class or slice that lost much, on too few rows to fail.
     """
 
     evidence: Evidence | None
@@ -69,6 +70,7 @@ class Quality:
     reference: bytes
     unsure: int = 0
     errors: ScoreErrors | None = None
+    striking: tuple[str, ...] = ()
 
 
 def evaluate_quality(
@@ -105,11 +107,12 @@ def evaluate_quality(
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
     answered = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
+    groups = answered.groups()
     return Quality(
         evidence=answered.evidence(max_drop),
         drop=None if rows.y is None else drop_of(rows.y, float_predicted, predicted),
         metric=answered.measured(metric, max_drop),
-        hidden=answered.hidden(metric),
+        hidden=answered.hidden(metric, groups),
         reference=reference.to_bytes(),
         unsure=predicted.unsure,
         errors=(
@@ -117,6 +120,7 @@ def evaluate_quality(
             if file.float_data is None
             else score_errors(found.engine.runtime, float_predicted, predicted)
         ),
+        striking=striking(groups),
     )
 
 
@@ -156,15 +160,20 @@ class _Answered:
             raise InvalidInput(f"metric {metric.name} needs scores, and there are none")
         return measure_metric(metric, self.before.scores, self.after.scores, y, max_drop=max_drop)
 
-    def hidden(self, metric: Metric) -> GateFailed | None:
+    def groups(self) -> tuple[Group, ...]:
+        """Return what became of each class and slice of a model that tells classes."""
+        if self.rows.y is None:
+            return ()
+        return find_groups(self.rows.y, self.before, self.after, self.rows.slices)
+
+    def hidden(self, metric: Metric, groups: tuple[Group, ...]) -> GateFailed | None:
         """Return why the rows measure nothing, or what hides in the mean."""
         try:
             if self.rows.targets is not None and self.before.scores is not None:
                 check_targets(metric, self.before.scores, self.rows.targets, self.file.label)
             if self.rows.y is not None:
-                truth, name = self.rows.y, self.file.label
-                check_labels(truth, self.before, name)
-                check_groups(truth, self.before, self.after, self.rows.slices, name)
+                check_labels(self.rows.y, self.before, self.file.label)
+                check_groups(groups, self.file.label)
         except GateFailed as error:
             return error
         return None
@@ -259,6 +268,8 @@ def tell(
                 f"{name}: {metric.name} {metric.value:.4g}, float {metric.float_value:.4g}, SQNR "
                 f"{metric.sqnr_db:.1f} dB"
             )
+        for line in quality.striking:
+            progress(f"warning: {name}: {line}")
         if quality.unsure and evidence is not None:
             progress(
                 f"note: {quality.unsure} of {evidence.rows} rows are below their threshold: no "
