@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from device_agent.protocol.manifest import Manifest
 from edgeops.domain.errors import GateFailed
 from edgeops.packaging.build import build_package
 from edgeops.packaging.package import Package
@@ -44,18 +45,21 @@ def rows(count: int, rare: int, seed: int = 0) -> tuple[NDArray[np.float32], NDA
 
 
 def packaged(folder: Path, rare: int, **more: Any) -> tuple[Package, list[str]]:
-    model, held, calibration = (folder / name for name in ("m.onnx", "held.npz", "cal.npz"))
-    model.write_bytes(linear_onnx(weights()))
+    (folder / "m.onnx").write_bytes(linear_onnx(weights()))
     x, y = rows(600, rare)
-    np.savez(held, x=x, y=y)
-    np.savez(calibration, x=rows(200, 0, seed=1)[0])
+    np.savez(folder / "held.npz", x=x, y=y)
+    np.savez(folder / "cal.npz", x=rows(200, 0, seed=1)[0])
+    return built(folder, **more)
+
+
+def built(folder: Path, **more: Any) -> tuple[Package, list[str]]:
     request = PackageRequest(
-        models=(model,),
+        models=(folder / "m.onnx",),
         name="rare",
         version=1,
         profiles=("raspberry-pi-5",),
-        evaluation=held,
-        calibration=calibration,
+        evaluation=folder / "held.npz",
+        calibration=folder / "cal.npz",
         recipes=("int8",),
         cache=folder / "cache",
         **more,
@@ -73,3 +77,51 @@ def test_a_class_of_two_rows_that_quantization_ruined_is_named(tmp_path: Path) -
     _, said = packaged(tmp_path, 2)
     (line,) = [each for each in said if "class 6" in each]
     assert line.startswith("warning: m.onnx: class 6 loses 2 of the 2 rows")
+
+
+def numbers(folder: Path, winter: int, loss: float) -> tuple[Package, list[str]]:
+    """Package a model of one number, which in winter comes from inputs that 8 bits lose."""
+    made = np.zeros((COMMON + RARE, 1), np.float32)
+    made[:COMMON], made[COMMON:] = 3, 0.01
+    (folder / "m.onnx").write_bytes(linear_onnx(made, softmax=False))
+    chance = np.random.default_rng(0)
+    x = chance.uniform(0, 1, (800, COMMON + RARE)).astype(np.float32)
+    x[:, COMMON:] = 0
+    x[:winter, COMMON:] = loss / (RARE * 0.01)
+    y = (x.astype(np.float64) @ made)[:, 0] + chance.normal(0, 1.5, len(x))
+    season = np.where(np.arange(len(x)) < winter, "winter", "summer")
+    np.savez(folder / "held.npz", x=x[:600], y=y[:600], **{"slice.season": season[:600]})
+    np.savez(folder / "cal.npz", x=x[600:])
+    return built(folder, metric="rmse", max_drop=0.1)
+
+
+@pytest.mark.parametrize(("winter", "loss", "asked"), [(6, 3.5, 1.0), (14, 2.5, 0.5)])
+def test_a_slice_of_a_model_of_numbers_that_is_ruined_is_refused(
+    winter: int, loss: float, asked: float, tmp_path: Path
+) -> None:
+    with pytest.raises(GateFailed, match=rf"rmse on slice season=winter is .*than {asked:g} is"):
+        numbers(tmp_path, winter, loss)
+
+
+def test_a_slice_of_a_model_of_numbers_that_lost_little_is_in_the_evidence(tmp_path: Path) -> None:
+    package, said = numbers(tmp_path, 14, 0.2)
+    metric = Manifest.from_bytes(package.manifest_bytes).variants[0].metric
+    assert metric is not None
+    summer, winter = metric.slices
+    assert (summer.name, summer.rows, winter.name, winter.rows) == (
+        "season=summer", 586, "season=winter", 14,
+    )  # fmt: skip
+    assert winter.value is not None and 1.0 < winter.value < 2.0
+    assert not [line for line in said if "on slice" in line]
+
+
+def test_a_slice_that_a_metric_says_nothing_of_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(linear_onnx(weights()[:COMMON, :COMMON]))
+    x, y = rows(600, 0)
+    side = np.where(y == 0, "left", "right")
+    np.savez(tmp_path / "held.npz", x=x[:, :COMMON], y=y, **{"slice.side": side})
+    np.savez(tmp_path / "cal.npz", x=rows(200, 0, seed=1)[0][:, :COMMON])
+    package, said = built(tmp_path, metric="auc")
+    assert any("auc alone says nothing of slice side=left" in line for line in said)
+    metric = Manifest.from_bytes(package.manifest_bytes).variants[0].metric
+    assert metric is not None and metric.slices[0].value is None

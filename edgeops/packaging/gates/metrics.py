@@ -72,11 +72,25 @@ class Metric:
             )
         return found
 
-    def drop(self, float_value: float, value: float) -> float:
-        """Return how much is lost; see the module's docstring."""
+    def drop(self, float_value: float, value: float, usual: float = 0.0) -> float:
+        """Return how much is lost; see the module's docstring.
+
+        Args:
+            float_value: of the float model.
+            value: of the artifact.
+            usual: an error that growth is a share of where the float model's own is smaller.
+        """
         if self.is_error:
-            return (value - float_value) / max(abs(float_value), _TINY)
+            return (value - float_value) / max(abs(float_value), usual, _TINY)
         return float_value - value
+
+    def lost(self, usual: float = 0.0) -> Callable[[Scores, Scores, Targets], float]:
+        """Return the drop as a function of both models' scores and ``y``, for a bootstrap."""
+
+        def statistic(before: Scores, after: Scores, y: Targets) -> float:
+            return self.drop(self(before, y), self(after, y), usual)
+
+        return statistic
 
 
 def read_metric(name: str) -> Metric:
@@ -132,11 +146,8 @@ def measure_metric(
     before, after = (each.reshape(len(y), -1).astype(np.float64) for each in (float_scores, scores))
     truth = y.astype(np.float64)
 
-    def lost(first: Scores, second: Scores, part: Targets) -> float:
-        return metric.drop(metric(first, part), metric(second, part))
-
     interval = bootstrap_interval(
-        lost,
+        metric.lost(),
         (before, after, truth),
         rng=np.random.default_rng(_SEED),
         confidence=CONFIDENCE,
@@ -145,10 +156,10 @@ def measure_metric(
     return MetricEvidence(
         name=metric.name,
         rows=len(y),
-        float_value=_digits(metric(before, truth)),
-        value=_digits(metric(after, truth)),
-        drop_low=_digits(interval.low),
-        drop_high=_digits(interval.high),
+        float_value=digits(metric(before, truth)),
+        value=digits(metric(after, truth)),
+        drop_low=digits(interval.low),
+        drop_high=digits(interval.high),
         confidence=CONFIDENCE,
         max_drop=max_drop,
         sqnr_db=sqnr_of(before, after),
@@ -267,7 +278,7 @@ def _rmse(scores: Scores, y: Targets) -> float:
     return float(np.sqrt(((scores - y.reshape(scores.shape)) ** 2).mean()))
 
 
-def _digits(value: float) -> float:
+def digits(value: float) -> float:
     """Return six digits: below what rows can tell, above what the last bits of a float do."""
     return float(f"{value:.6g}")
 

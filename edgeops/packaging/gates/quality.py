@@ -25,6 +25,12 @@ from edgeops.packaging.gates.evidence import (
     measure,
 )
 from edgeops.packaging.gates.groups import Group, check_groups, find_groups, striking
+from edgeops.packaging.gates.metric_slices import (
+    MeasuredSlice,
+    check_slices,
+    measure_slices,
+    striking_slices,
+)
 from edgeops.packaging.gates.metrics import (
     ACCURACY,
     Metric,
@@ -60,7 +66,7 @@ class Quality:
         reference: bytes of the reference profile.
         unsure: rows on which the artifact is below the threshold of its class.
         errors: of the scores, row by row; None if there is no float model to compare with.
-        striking: a line about each class or slice that lost much, on too few rows to fail.
+        striking: a line about each class or slice that lost much without failing.
     """
 
     evidence: Evidence | None
@@ -107,12 +113,16 @@ def evaluate_quality(
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
     answered = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
-    groups = answered.groups()
+    groups, parts = answered.groups(), answered.parts(metric)
+    measured = answered.measured(metric, max_drop, parts)
+    told = striking(groups)
+    if measured is not None:
+        told += striking_slices(metric, parts, measured)
     return Quality(
         evidence=answered.evidence(max_drop),
         drop=None if rows.y is None else drop_of(rows.y, float_predicted, predicted),
-        metric=answered.measured(metric, max_drop),
-        hidden=answered.hidden(metric, groups),
+        metric=measured,
+        hidden=answered.hidden(metric, groups, parts, measured),
         reference=reference.to_bytes(),
         unsure=predicted.unsure,
         errors=(
@@ -120,7 +130,7 @@ def evaluate_quality(
             if file.float_data is None
             else score_errors(found.engine.runtime, float_predicted, predicted)
         ),
-        striking=striking(groups),
+        striking=told,
     )
 
 
@@ -151,14 +161,25 @@ class _Answered:
             return replace(found, drop_low=0.0, drop_high=0.0)
         return found
 
-    def measured(self, metric: Metric, max_drop: float) -> MetricEvidence | None:
+    def measured(
+        self, metric: Metric, max_drop: float, parts: tuple[MeasuredSlice, ...]
+    ) -> MetricEvidence | None:
         """Return what another metric than accuracy says."""
         y = self.rows.y if self.rows.targets is None else self.rows.targets
         if metric is ACCURACY or y is None:
             return None
         if self.before.scores is None or self.after.scores is None:
             raise InvalidInput(f"metric {metric.name} needs scores, and there are none")
-        return measure_metric(metric, self.before.scores, self.after.scores, y, max_drop=max_drop)
+        found = measure_metric(metric, self.before.scores, self.after.scores, y, max_drop=max_drop)
+        return replace(found, slices=tuple(each.found for each in parts))
+
+    def parts(self, metric: Metric) -> tuple[MeasuredSlice, ...]:
+        """Return another metric than accuracy, slice by slice."""
+        y = self.rows.y if self.rows.targets is None else self.rows.targets
+        before, after = self.before.scores, self.after.scores
+        if metric is ACCURACY or y is None or before is None or after is None:
+            return ()
+        return measure_slices(metric, before, after, y, self.rows.slices)
 
     def groups(self) -> tuple[Group, ...]:
         """Return what became of each class and slice of a model that tells classes."""
@@ -166,7 +187,13 @@ class _Answered:
             return ()
         return find_groups(self.rows.y, self.before, self.after, self.rows.slices)
 
-    def hidden(self, metric: Metric, groups: tuple[Group, ...]) -> GateFailed | None:
+    def hidden(
+        self,
+        metric: Metric,
+        groups: tuple[Group, ...],
+        parts: tuple[MeasuredSlice, ...],
+        measured: MetricEvidence | None,
+    ) -> GateFailed | None:
         """Return why the rows measure nothing, or what hides in the mean."""
         try:
             if self.rows.targets is not None and self.before.scores is not None:
@@ -174,6 +201,8 @@ class _Answered:
             if self.rows.y is not None:
                 check_labels(self.rows.y, self.before, self.file.label)
                 check_groups(groups, self.file.label)
+            if measured is not None:
+                check_slices(metric, parts, measured, self.file.label)
         except GateFailed as error:
             return error
         return None

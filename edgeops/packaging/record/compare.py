@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Manifest, Variant
 from edgeops.packaging.files.model_file import AS_IS
 from edgeops.packaging.package import Package
@@ -106,6 +106,18 @@ def _variant(variant: Variant) -> Iterator[tuple[tuple[str, str], str]]:
     if variant.evidence is not None:
         for what, value in _evidence(variant.evidence):
             yield ("evidence", f"{on}: {what}"), value
+    if variant.metric is not None:
+        for what, value in _metric(variant.metric):
+            yield ("evidence", f"{on}: {what}"), value
+
+
+def _metric(metric: MetricEvidence) -> Iterator[tuple[str, str]]:
+    yield f"{metric.name} rows", str(metric.rows)
+    yield metric.name, _number(metric.value)
+    yield f"{metric.name} of the float model", _number(metric.float_value)
+    yield f"{metric.name} drop", f"{metric.drop_low:.4f} to {metric.drop_high:.4f}"
+    for part in metric.slices:
+        yield f"slice {part.name} {metric.name}", _number(part.value)
 
 
 def _evidence(evidence: Evidence) -> Iterator[tuple[str, str]]:
