@@ -193,3 +193,24 @@ def test_a_model_that_finds_rare_things_beats_chance_though_not_the_commonest_cl
     for useless in (np.zeros(4000, np.int64), 1 - alarms, np.full(4000, -1)):
         with pytest.raises(GateFailed, match="by chance it would be"):
             check_labels(truth, said(useless), "rare.onnx")
+
+
+def test_labels_in_random_order_are_refused_but_for_one_in_a_hundred() -> None:
+    truth = np.arange(300) % 10
+    refused = 0
+    for seed in range(100):
+        other = np.random.default_rng(seed).permutation(truth)
+        try:
+            check_labels(other, said(truth), "kws.tflite")
+        except GateFailed as error:
+            assert "is not shown" in str(error)
+            refused += 1
+    assert refused >= 96
+
+
+def test_a_model_that_is_right_on_few_rows_knows_its_labels() -> None:
+    truth = np.array([0] * 18 + [1] * 2)
+    check_labels(truth, said(truth), "rare.onnx")
+    with pytest.raises(GateFailed) as caught:
+        check_labels(np.array([0, 0, 1]), said(np.array([0, 0, 1])), "rare.onnx")
+    assert caught.value.next_step.endswith("evaluate on more than 3 rows")

@@ -30,10 +30,14 @@ from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
 QUALITY_GATE = "quality"
 MAX_DROP = 0.02
 CONFIDENCE = 0.95
+LABEL_ORDERS = 999
+LABEL_CONFIDENCE = 0.99
+"""With which the float model must be better than chance: of a hundred wrong orders one passes."""
 FIDELITY_GATE = "fidelity"
 MIN_SQNR_DB = 8.0
 """Healthy packages of 8 bits had 13 dB and more, collapsed ones 4 and less."""
 MIN_AGREEMENT = 0.85
+_SEED = 0
 MAX_SHARED_ROWS = 0.01
 """Share of the evaluation rows that may also be calibration rows: data sets repeat themselves."""
 
@@ -116,27 +120,35 @@ def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
 
 
 def check_labels(truth: NDArray[np.int64], float_predicted: Predictions, name: str) -> None:
-    """Refuse rows to whose labels the float model's answers agree no more than by chance.
+    """Refuse rows to whose labels the float model's answers are not shown to agree.
 
     Then they measure nothing: the labels are in another order than the model's scores, the model
-    is one of something else, or it always answers the same. Chance is the agreement of the two
-    as if they knew nothing of each other (Cohen, 1960: where kappa is 0).
+    is one of something else, or it always answers the same. A test by permutation (Fisher, 1935)
+    shows it: the float model must be right on more rows than with the labels in any of
+    ``LABEL_ORDERS`` random orders, but for a share of ``1 - LABEL_CONFIDENCE``. It keeps how often
+    each class is true and is answered, so a rare class that is found counts as much as it should,
+    which a binomial test of the share that is right would not see.
 
     Raises:
         GateFailed: how often it is right, and how often it would be by chance.
     """
-    right = float((float_predicted.classes == truth).mean())
     answered = float_predicted.classes
-    by_chance = float(
-        sum((truth == label).mean() * (answered == label).mean() for label in np.unique(truth))
-    )
-    if right > by_chance:
+    right = int((answered == truth).sum())
+    chance = np.random.default_rng(_SEED)
+    orders = [int((answered == chance.permutation(truth)).sum()) for _ in range(LABEL_ORDERS)]
+    by_luck = (1 + sum(each >= right for each in orders)) / (1 + LABEL_ORDERS)
+    if by_luck <= 1.0 - LABEL_CONFIDENCE:
         return
+    share = right / len(truth)
+    usual = float(sum((truth == one).mean() * (answered == one).mean() for one in set(truth)))
+    how = "check that y numbers the classes as the model's scores are, and that x is what it takes"
+    if share > usual:
+        how += f"; if they are right, evaluate on more than {len(truth)} rows"
     raise GateFailed(
-        f"gate {QUALITY_GATE!r}: the float model of {name} is right on {right:.4f} of "
-        f"{len(truth)} rows, by chance it would be on {by_chance:.4f}",
-        next_step="check that y numbers the classes as the model's scores are, and that x is what "
-        "it takes",
+        f"gate {QUALITY_GATE!r}: the float model of {name} is right on {share:.4f} of "
+        f"{len(truth)} rows, by chance it would be on {usual:.4f}: that it knows these labels is "
+        "not shown",
+        next_step=how,
     )
 
 
