@@ -56,6 +56,7 @@ from edgeops.packaging.gates.verdicts import FIT_GATE, RUNTIME_GATE, Gates
 from edgeops.packaging.package import Package, Signer, chunked
 from edgeops.packaging.profiles import find_profiles, load_profiles
 from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD
+from edgeops.packaging.record.measured import measured_here
 from edgeops.packaging.record.provenance import examine_files, provenance_of
 from edgeops.packaging.request import PackageRequest, check_request
 from edgeops.packaging.rows.golden_rows import LabelledRows, read_golden_rows
@@ -214,7 +215,10 @@ def _evaluate(
     if found.accuracy is not None:
         progress(f"accuracy {found.accuracy:.4f} on {found.rows} rows")
     memory = "" if engine.runtime == "tflm" else f"memory {found.memory_mib:.1f} MiB, "
-    progress(f"{memory}p95 latency {found.latency_ms_p95:.3f} ms here")
+    progress(
+        f"{memory}latency {found.latency_ms_p50:.3f} ms, p95 {found.latency_ms_p95:.3f} ms on this "
+        "host, by one thread"
+    )
     return found
 
 
@@ -366,10 +370,12 @@ def _signed(
         for blob in (_file(files, runtime).data, found.golden, reference):
             if blob is not None:
                 blobs[digest_of(blob)] = blob
+    measured = measured_here(digest_of(data), files, evaluations)
     return Package(
         manifest=parsed,
         manifest_bytes=data,
         signature=key.sign(data),
         blobs=blobs,
         provenance=provenance,
+        measured=measured.to_bytes(),
     )

@@ -33,6 +33,7 @@ def model_card(facts: PackageFacts) -> str:
         [f"# {_text(facts.model)}:{facts.number}", ""],
         _description(facts),
         _evaluation(facts),
+        _measured(facts),
         _gates(facts),
         _making(facts),
         ["## Intended use and limits", "", _TO_FILL_IN, ""],
@@ -192,6 +193,26 @@ def _slices(variant: VariantFacts) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
+
+
+def _measured(facts: PackageFacts) -> Iterator[str]:
+    """Yield what the host that packaged measured; it says nothing of a board."""
+    if not facts.runs:
+        return
+    yield "## Latency and memory on the host that packaged"
+    yield ""
+    yield f"On {_text(facts.host)}, by a single thread; not signed, and no figure of a board."
+    yield ""
+    rows = [
+        (
+            each.package,
+            f"{each.latency_ms:.3f} ms",
+            f"{each.latency_ms_p95:.3f} ms",
+            "" if each.memory_mib is None else f"{each.memory_mib:.1f} MiB",
+        )
+        for each in facts.runs
+    ]
+    yield from _table(("runtime", "median", "95th percentile", "memory grew by"), rows)
 
 
 def _gates(facts: PackageFacts) -> Iterator[str]:

@@ -15,6 +15,9 @@ layer                 holds
 ``…provenance.v1.raw`` the build record ``build.json``, a float model
 ====================  =====================================================
 
+Beside the blobs lies, for each package that was made here, ``measured/DIGEST.json``: what this
+machine measured. That is no part of the package, and no other tool takes it along.
+
 Writing puts blobs first and ``index.json`` last, each by a rename: whoever reads sees the
 package whole or not at all. A blob is trusted only for its digest.
 """
@@ -59,6 +62,8 @@ PARTIAL = ".new-"
 MAX_INDEX_BYTES = 1024 * 1024
 MAX_PACKAGES = 1024
 MAX_LAYERS = 256
+MAX_MEASURED_BYTES = 1024 * 1024
+MEASURED = "measured"
 
 
 def write_layout(package: Package, folder: Path) -> None:
@@ -99,6 +104,10 @@ def write_layout(package: Package, folder: Path) -> None:
                 return
             for _, data in (*layers, config, (entry, manifest)):
                 _write_blob(folder, data)
+            if package.measured is not None:
+                path = _measured_path(folder, package.digest)
+                path.parent.mkdir(exist_ok=True)
+                _replace(path, package.measured)
             _replace(folder / MARKER_FILE, MARKER)
             _replace(folder / INDEX_FILE, encode(_added(index, entry)))
 
@@ -145,6 +154,7 @@ def read_layout(folder: Path, ref: str | None = None) -> Package:
                 for layer in layers
                 if layer.media_type == EDGE_PROVENANCE
             },
+            measured=_read_measured(_measured_path(folder, edge.digest)),
         )
     check_blobs(package)
     return package
@@ -214,7 +224,7 @@ def _is_layout(folder: Path) -> bool:
         return True
     # What a writer that died left behind is no package: blobs without an index.
     found = {each.name for each in folder.iterdir() if not each.name.startswith(PARTIAL)}
-    if found <= {"blobs", MARKER_FILE}:
+    if found <= {"blobs", MEASURED, MARKER_FILE}:
         return False
     raise InvalidPackage(
         f"{folder} is no OCI layout (it has no {MARKER_FILE} and {INDEX_FILE})",
@@ -304,6 +314,20 @@ def _read_blob(folder: Path, descriptor: Descriptor) -> bytes:
             next_step="package it again from the original files",
         )
     return data
+
+
+def _measured_path(folder: Path, digest: Digest) -> Path:
+    return folder / MEASURED / f"{digest_hex(digest)}.json"
+
+
+def _read_measured(path: Path) -> bytes | None:
+    """Read what was measured of a package; None if that is not here, as of one that was pulled."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_MEASURED_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return data if len(data) <= MAX_MEASURED_BYTES else None
 
 
 def _write_blob(folder: Path, data: bytes) -> None:

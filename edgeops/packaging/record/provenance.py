@@ -114,4 +114,4 @@ def _recorded(file: ModelFile, anatomy: Anatomy | None) -> ArtifactRecord:
 def _repeatable(making: Report) -> Report:
     """Leave out what a clock told: the same request shall give the same record."""
     trials = tuple(replace(each, latency_ms=None) for each in making.trials)
-    return replace(making, trials=trials)
+    return replace(making, trials=trials, float_ms=None)
