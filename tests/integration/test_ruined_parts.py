@@ -17,16 +17,17 @@ from device_agent.protocol.manifest import Manifest
 from edgeops.domain.errors import GateFailed
 from edgeops.packaging.build import build_package
 from edgeops.packaging.package import Package
+from edgeops.packaging.record.rebuild import record_of, verify_rebuilds
 from edgeops.packaging.request import PackageRequest
 from edgeops.trust.keys import SigningKey
 from tests.models import linear_onnx
 
-COMMON, RARE = 6, 250
+COMMON, RARE = 30, 250
 """Features that tell the common classes, and those that only together tell the rare one."""
 
 
 def weights() -> NDArray[np.float32]:
-    """Six classes by one large weight each; the seventh by many that one step of 8 bits hides."""
+    """Thirty classes by one large weight each; one more by many that one step of 8 bits hides."""
     made = np.zeros((COMMON + RARE, COMMON + 1), np.float32)
     made[:COMMON, :COMMON] = np.eye(COMMON) * 3
     made[COMMON:, COMMON] = 0.01
@@ -60,23 +61,22 @@ def built(folder: Path, **more: Any) -> tuple[Package, list[str]]:
         profiles=("raspberry-pi-5",),
         evaluation=folder / "held.npz",
         calibration=folder / "cal.npz",
-        recipes=("int8",),
         cache=folder / "cache",
-        **more,
+        **{"recipes": ("int8",), **more},
     )
     said: list[str] = []
     return build_package(request, SigningKey.generate(), said.append), said
 
 
 def test_a_class_of_five_rows_that_quantization_ruined_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GateFailed, match=r"ruins class 6: of the 5 rows .* 5 are wrong"):
+    with pytest.raises(GateFailed, match=r"ruins class 30: of the 5 rows .* 5 are wrong"):
         packaged(tmp_path, 5)
 
 
 def test_a_class_of_two_rows_that_quantization_ruined_is_named(tmp_path: Path) -> None:
     _, said = packaged(tmp_path, 2)
-    (line,) = [each for each in said if "class 6" in each]
-    assert line.startswith("warning: m.onnx: class 6 loses 2 of the 2 rows")
+    (line,) = [each for each in said if "class 30" in each]
+    assert line.startswith("warning: m.onnx: class 30 loses 2 of the 2 rows")
 
 
 def numbers(folder: Path, winter: int, loss: float) -> tuple[Package, list[str]]:
@@ -125,3 +125,36 @@ def test_a_slice_that_a_metric_says_nothing_of_is_named(tmp_path: Path) -> None:
     assert any("auc alone says nothing of slice side=left" in line for line in said)
     metric = Manifest.from_bytes(package.manifest_bytes).variants[0].metric
     assert metric is not None and metric.slices[0].value is None
+
+
+def test_a_search_goes_on_until_the_gates_hold(tmp_path: Path) -> None:
+    package, said = packaged(tmp_path, 40, recipes=("auto",))
+    (variant,) = package.manifest.variants
+    assert variant.evidence is not None and "-channel" in variant.evidence.recipe
+    record = record_of(package)
+    assert record is not None
+    making = record.artifacts[0].making
+    assert making is not None
+    refused = [each.recipe.name for each in making.trials if "refused by gate" in each.why_not]
+    assert refused and not [name for name in refused if "-channel" in name]
+    # Each further candidate is held to half of the error of the one before.
+    assert variant.evidence.confidence == 1 - 0.05 / 2 ** len(refused)
+    assert making.recipe is not None and making.recipe.name == variant.evidence.recipe
+    assert all(f"{name} (refused by gate 'quality')" in making.stopped for name in refused)
+    assert sum(line.startswith("refused: gate 'quality'") for line in said) == len(refused)
+    (again,) = verify_rebuilds(package, tmp_path / "cache")
+    assert again.state == "ok", again.what
+
+
+def test_a_search_without_a_candidate_that_holds_ends_and_says_how_many_failed(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(GateFailed, match="so were 4 better candidates of the search") as caught:
+        packaged(tmp_path, 40, recipes=("auto",), max_drop=1e-6)
+    assert "--recipe float32" in caught.value.next_step
+
+
+def test_a_recipe_that_somebody_named_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed) as caught:
+        packaged(tmp_path, 40)
+    assert "candidates" not in str(caught.value)

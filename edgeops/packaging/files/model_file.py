@@ -34,6 +34,7 @@ class ModelFile:
         calibration: digest of the rows that its ranges were taken from, None without.
         preprocessing: what is done to each row first, also for its float model.
         thresholds: how sure it must be of a class, also its float model.
+        refused: candidates of its search that gates refused before it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelFile:
     calibration: Digest | None = None
     preprocessing: Preprocessing | None = None
     thresholds: tuple[float, ...] = ()
+    refused: int = 0
 
     @property
     def label(self) -> str:

@@ -15,7 +15,7 @@ from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.gates.effect import EFFECT_GATE, Promise, check_effect
 from edgeops.packaging.gates.evidence import QUALITY_GATE
 from edgeops.packaging.gates.runtime import check_runtimes
-from edgeops.packaging.gates.verdicts import FIT_GATE, Check
+from edgeops.packaging.gates.verdicts import FIT_GATE, RUNTIME_GATE, Check, of_artifact
 from edgeops.packaging.recipes import AUTO, Recipe
 from edgeops.packaging.record.anatomy import Anatomy
 from edgeops.packaging.rows.golden_rows import LabelledRows
@@ -61,7 +61,10 @@ def effect_checks(
     """Yield a check for each converted artifact: did the recipe do what it promises?"""
     for form, file in files.items():
         if file.made is not None:
-            yield partial(_check_effect, file, file.made.making.promise, anatomies.get(form))
+            promise = file.made.making.promise
+            yield of_artifact(
+                EFFECT_GATE, form, partial(_check_effect, file, promise, anatomies.get(form))
+            )
 
 
 def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> str:
@@ -80,7 +83,7 @@ def runtime_checks(
     """Yield a check for each artifact: do all its runtimes answer alike?"""
     for form, file in files.items():
         found = {each: e for each, e in evaluations.items() if FORMAT_OF_RUNTIME[each] == form}
-        yield partial(check_runtimes, file, found, rows, cache)
+        yield of_artifact(RUNTIME_GATE, form, partial(check_runtimes, file, found, rows, cache))
 
 
 def golden_checks(evaluations: Mapping[str, Evaluation], min_accuracy: float) -> Iterator[Check]:
@@ -91,7 +94,8 @@ def golden_checks(evaluations: Mapping[str, Evaluation], min_accuracy: float) ->
             (found.golden_accuracy, "the rows kept for devices"),
         ):
             if share is not None:
-                yield partial(_check_golden, share, what, runtime, min_accuracy)
+                check = partial(_check_golden, share, what, runtime, min_accuracy)
+                yield of_artifact(GOLDEN_GATE, FORMAT_OF_RUNTIME[runtime], check)
 
 
 def _check_golden(share: float, what: str, runtime: str, min_accuracy: float) -> str:
@@ -116,7 +120,8 @@ def memory_checks(
     for each, budget in zip(planned, budgets, strict=True):
         if budget.memory_mib is not None and each.profiles[0].device_class != MCU:
             used_mib = evaluations[each.runtime].memory_mib
-            yield partial(_check_memory, each, used_mib, budget.memory_mib)
+            check = partial(_check_memory, each, used_mib, budget.memory_mib)
+            yield of_artifact(FIT_GATE, each.format, check)
 
 
 def _check_memory(planned: PlannedVariant, used_mib: float, allowed_mib: float) -> str:

@@ -42,6 +42,14 @@ MAX_SHARED_ROWS = 0.01
 """Share of the evaluation rows that may also be calibration rows: data sets repeat themselves."""
 
 
+def confidence_after(refused: int) -> float:
+    """Return the confidence to ask of an artifact after so many others failed on the same rows.
+
+    Half the error is left each time, so that all together have at most twice that of one.
+    """
+    return 1.0 - (1.0 - CONFIDENCE) / (1 << refused)
+
+
 def measure(
     *,
     recipe: str,
@@ -51,6 +59,7 @@ def measure(
     sizes: tuple[int, int],
     max_drop: float,
     slices: Mapping[str, NDArray[np.str_]] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Evidence:
     """Return the evidence of an artifact.
 
@@ -65,13 +74,14 @@ def measure(
         sizes: bytes of the float model and of the artifact.
         max_drop: the bar, kept with the evidence.
         slices: by kind, the name of the part that each row belongs to, ``[n]``.
+        confidence: of the interval of the drop.
 
     Raises:
         InvalidGolden: more than ``MAX_SLICES`` slices, or a name that is too long.
     """
     float_right = float_predicted.classes == truth
     right = predicted.classes == truth
-    drop = paired_drop(float_right, right, confidence=CONFIDENCE)
+    drop = paired_drop(float_right, right, confidence=confidence)
     answered = 1 + int(max(float_predicted.classes.max(), predicted.classes.max()))
     classes = max(_classes_in(truth), answered)
     few = classes <= MAX_CONFUSION_CLASSES
@@ -82,7 +92,7 @@ def measure(
         accuracy=float(right.mean()),
         drop_low=_rounded(drop.low),
         drop_high=_rounded(drop.high),
-        confidence=CONFIDENCE,
+        confidence=confidence,
         max_drop=max_drop,
         agreement=float((float_predicted.classes == predicted.classes).mean()),
         float_size_bytes=sizes[0],
@@ -113,7 +123,7 @@ def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
     if lost >= evidence.max_drop:
         raise GateFailed(said, next_step="use another recipe, or better calibration rows")
     discordance = max((drop.only_first + drop.only_second) / drop.n, 1 / drop.n)
-    needed = rows_needed(evidence.max_drop, discordance, confidence=CONFIDENCE)
+    needed = rows_needed(evidence.max_drop, discordance, confidence=evidence.confidence)
     raise GateFailed(
         said, next_step=f"evaluate on about {needed} rows, or ask for less with --max-drop"
     )

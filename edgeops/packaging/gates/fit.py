@@ -14,7 +14,7 @@ from edgeops.domain.profile import MCU, Profile
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.gates.arena import Arena, measure_arena
-from edgeops.packaging.gates.verdicts import FIT_GATE, Check
+from edgeops.packaging.gates.verdicts import FIT_GATE, Check, of_artifact
 from edgeops.packaging.variants import PlannedVariant
 
 LINEAGE = "arena."
@@ -42,7 +42,8 @@ def arena_checks(
         boards = [profile for profile in each.profiles if profile.device_class == MCU]
         if boards:
             file, engine = files[each.format], engines[each.runtime]
-            yield partial(_check_boards, file, engine, boards, arenas)
+            check = partial(_check_boards, file, engine, boards, arenas)
+            yield of_artifact(FIT_GATE, each.format, check)
 
 
 def _check_boards(

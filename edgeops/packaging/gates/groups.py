@@ -135,7 +135,7 @@ def striking(groups: tuple[Group, ...]) -> tuple[str, ...]:
         f"{each.name} loses {each.drop.only_first} of the {each.float_correct} rows that the float "
         f"model has right, too few to tell: evaluate on more rows of it"
         for each in groups
-        if each.is_striking
+        if each.is_striking and not each.is_shown and not each.is_ruined(len(groups))
     ]
     more = len(found) - MAX_WARNINGS
     return (

@@ -122,6 +122,7 @@ def measure_metric(
     y: NDArray[np.generic],
     *,
     max_drop: float,
+    confidence: float = CONFIDENCE,
 ) -> MetricEvidence:
     """Return a metric of the float model and of the artifact, and the interval of the drop.
 
@@ -133,6 +134,7 @@ def measure_metric(
         scores: ``[n, ...]`` of the artifact.
         y: ``[n, ...]`` classes or targets.
         max_drop: the bar, kept with it.
+        confidence: of the interval.
 
     Raises:
         InvalidInput: the metric fails.
@@ -150,8 +152,8 @@ def measure_metric(
         metric.lost(),
         (before, after, truth),
         rng=np.random.default_rng(_SEED),
-        confidence=CONFIDENCE,
-        resamples=RESAMPLES,
+        confidence=confidence,
+        resamples=max(RESAMPLES, math.ceil(4 / (1.0 - confidence))),
     )
     return MetricEvidence(
         name=metric.name,
@@ -160,7 +162,7 @@ def measure_metric(
         value=digits(metric(after, truth)),
         drop_low=digits(interval.low),
         drop_high=digits(interval.high),
-        confidence=CONFIDENCE,
+        confidence=confidence,
         max_drop=max_drop,
         sqnr_db=sqnr_of(before, after),
     )

@@ -21,6 +21,7 @@ from edgeops.packaging.gates.evidence import (
     check_fidelity,
     check_labels,
     check_quality,
+    confidence_after,
     drop_of,
     measure,
 )
@@ -39,6 +40,7 @@ from edgeops.packaging.gates.metrics import (
     measure_metric,
 )
 from edgeops.packaging.gates.score_errors import ScoreErrors, score_errors
+from edgeops.packaging.gates.verdicts import of_artifact
 from edgeops.packaging.rows.golden_rows import LabelledRows
 from edgeops.packaging.rows.predictions import Predictions
 from edgeops.packaging.rows.reference import ROWS_WANTED, make_plan, make_reference
@@ -156,6 +158,7 @@ class _Answered:
             sizes=(len(data if float_data is None else float_data), len(data)),
             max_drop=max_drop,
             slices=self.rows.slices,
+            confidence=confidence_after(self.file.refused),
         )
         if float_data is None:  # nothing was converted: nothing is lost, however few the rows
             return replace(found, drop_low=0.0, drop_high=0.0)
@@ -170,7 +173,14 @@ class _Answered:
             return None
         if self.before.scores is None or self.after.scores is None:
             raise InvalidInput(f"metric {metric.name} needs scores, and there are none")
-        found = measure_metric(metric, self.before.scores, self.after.scores, y, max_drop=max_drop)
+        found = measure_metric(
+            metric,
+            self.before.scores,
+            self.after.scores,
+            y,
+            max_drop=max_drop,
+            confidence=confidence_after(self.file.refused),
+        )
         return replace(found, slices=tuple(each.found for each in parts))
 
     def parts(self, metric: Metric) -> tuple[MeasuredSlice, ...]:
@@ -225,7 +235,8 @@ def quality_checks(
     """
     for runtime, quality in qualities.items():
         name = files[FORMAT_OF_RUNTIME[runtime]].label
-        yield partial(_check_quality, quality, name, runtime, metric)
+        check = partial(_check_quality, quality, name, runtime, metric)
+        yield of_artifact(QUALITY_GATE, FORMAT_OF_RUNTIME[runtime], check)
 
 
 def _check_quality(quality: Quality, name: str, runtime: str, metric: Metric) -> str:
@@ -255,9 +266,11 @@ def fidelity_checks(
         if file.float_data is None:
             continue
         if quality.evidence is not None:
-            yield partial(_check_fidelity, quality.evidence, file.label, runtime, bars)
+            check = partial(_check_fidelity, quality.evidence, file.label, runtime, bars)
+            yield of_artifact(FIDELITY_GATE, file.format, check)
         elif quality.metric is not None:
-            yield partial(_check_likeness, quality.metric, file, runtime, bars)
+            likeness = partial(_check_likeness, quality.metric, file, runtime, bars)
+            yield of_artifact(FIDELITY_GATE, file.format, likeness)
 
 
 def _check_likeness(

@@ -27,6 +27,27 @@ Check = Callable[[], str | None]
 """Measures one thing: says what it found, or raises ``GateFailed``."""
 
 
+class ArtifactRefused(GateFailed):
+    """A gate refused one artifact: ``gate`` did, ``form`` is the artifact's format."""
+
+    def __init__(self, error: GateFailed, gate: str, form: str) -> None:
+        """Take over the cause and the next step."""
+        super().__init__(str(error), next_step=error.next_step)
+        self.gate, self.form = gate, form
+
+
+def of_artifact(gate: str, form: str, check: Check) -> Check:
+    """Return a check whose failure says which artifact was refused by which gate."""
+
+    def checked() -> str | None:
+        try:
+            return check()
+        except GateFailed as error:
+            raise ArtifactRefused(error, gate, form) from error
+
+    return checked
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One check of a gate: what was found, and whether that was good enough."""
