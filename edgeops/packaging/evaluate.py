@@ -28,6 +28,7 @@ from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.files.scratch import write_scratch
 from edgeops.packaging.rows.golden_rows import LabelledRows, kept_numbers
 from edgeops.packaging.rows.predictions import Predictions, read_predictions
 
@@ -290,7 +291,7 @@ def _probe(
 ) -> ProbeReport:
     path = trial.folder / "golden.json"
     if golden is not None:
-        path.write_bytes(golden)
+        write_scratch(path, golden)
     spec = ProbeSpec(
         runtime=trial.engine.runtime,
         optimized=trial.engine.optimized,

@@ -106,7 +106,10 @@ def as_file(data: bytes, form: str, folder: Path) -> Iterator[Source]:
             path.write_bytes(data)
             yield Source(path=path, kind=SourceKind(form), digest=digest_of(data))
     except OSError as error:
-        raise StoreFailed(f"{folder}: {error.strerror or error}") from error
+        raise StoreFailed(
+            f"{folder}: {error.strerror or error}",
+            next_step="make room on its disk",
+        ) from error
 
 
 def _job(

@@ -59,6 +59,7 @@ from edgeops.packaging.convert.ranges import (
     ranges_of,
 )
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
+from edgeops.packaging.files.scratch import check_room
 from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import (
     CHANNEL,
@@ -70,6 +71,8 @@ from edgeops.packaging.recipes.schema import (
 )
 
 COMPARED_ROWS = 64
+FOLDED_MORE_BYTES = 64 * 1024
+"""Room for what folding of constants adds to a small model, besides its size once more."""
 MIN_OPSET = 13
 """One scale a channel came with it."""
 FOLDED = ("Clip", "Relu")
@@ -177,8 +180,9 @@ def prepare(model: Any) -> Prepared:
     if opset < MIN_OPSET:
         model = onnx.version_converter.convert_version(model, OPSET)
     with tempfile.TemporaryDirectory(prefix="edgeops-onnx-") as folder:
-        path = Path(folder) / "folded.onnx"
-        open_session(model.SerializeToString(), save_to=path)
+        path, data = Path(folder) / "folded.onnx", model.SerializeToString()
+        check_room(path, 2 * len(data) + FOLDED_MORE_BYTES)
+        open_session(data, save_to=path)
         folded = onnx.load(path)
     flatten_biases(folded)
     folded.ir_version = min(folded.ir_version, MAX_IR_VERSION)

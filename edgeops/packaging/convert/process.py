@@ -87,7 +87,10 @@ def run_job(
             env={**os.environ, **ENVIRONMENT, **({"TMPDIR": str(scratch)} if scratch else {})},
         )
     except OSError as error:
-        raise StoreFailed(f"cannot start a conversion: {error.strerror}") from error
+        raise StoreFailed(
+            f"cannot start a conversion: {error.strerror}",
+            next_step="end other processes, or make room in memory",
+        ) from error
     with out, err:
         try:
             _send(process, asked)

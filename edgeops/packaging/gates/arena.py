@@ -24,6 +24,7 @@ from device_agent.protocol.fields import Fields
 from device_agent.runtimes.child import AGENT_FOLDER, LOAD_AGENT
 from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidModel, StoreFailed
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.files.scratch import HOW
 
 TIMEOUT_S = 120.0
 MAX_FINDINGS_BYTES = 64 * 1024
@@ -129,7 +130,9 @@ def _findings(model: bytes, engine: Engine, timeout_s: float) -> Fields:
     except subprocess.TimeoutExpired as error:
         raise InvalidModel(f"TFLM did not end in {timeout_s:g} s") from error
     except OSError as error:
-        raise StoreFailed(f"cannot run {engine.name}: {error.strerror}") from error
+        raise StoreFailed(
+            f"cannot run {engine.name}: {error.strerror or error}", next_step=HOW
+        ) from error
     try:
         return Fields(decode(said, max_bytes=MAX_FINDINGS_BYTES), "arena")
     except ProtocolError as error:
