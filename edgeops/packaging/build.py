@@ -124,7 +124,7 @@ def _judged(
     gates.hold(QUALITY_GATE, [partial(check_measured, files, rows.evaluation)])
     engines = _engines(planned, request, progress)
     arenas: dict[str, Arena] = {}
-    gates.hold(FIT_GATE, arena_checks(planned, files, engines, arenas))
+    gates.hold(FIT_GATE, arena_checks(planned, files, engines, arenas, anatomies))
     evaluations = {
         runtime: _evaluate(_file(files, runtime), engine, rows.golden, request, progress)
         for runtime, engine in engines.items()
@@ -138,7 +138,7 @@ def _judged(
     gates.hold(QUALITY_GATE, quality_checks(qualities, files, read_metric(request.metric)))
     gates.hold(FIDELITY_GATE, fidelity_checks(qualities, files, request.fidelity))
     budgets = [budget_of(request, each) for each in planned]
-    gates.hold(FIT_GATE, memory_checks(planned, budgets, evaluations))
+    gates.hold(FIT_GATE, memory_checks(planned, budgets, evaluations, files, anatomies))
     gates.close()
     return Judged(
         rows=rows,

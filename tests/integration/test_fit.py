@@ -76,7 +76,9 @@ def test_a_package_keeps_the_arena_that_was_measured(build: Build, said: list[st
     assert manifest.lineage["runtime.tflm"].startswith("tflite-micro 0.dev")
     arena = manifest.lineage["arena.tflm"]
     assert int(arena.partition(" bytes (head 320, tail ")[0]) > 3000
-    assert any(line.endswith(f"bytes of flash, arena {arena}") for line in said)
+    (held,) = [line for line in said if line.startswith("gate 'fit' holds")]
+    assert held.endswith(f"it fits the flash, arena {arena}")
+    assert "multiplications a row, " in held and "FULLY_CONNECTED" in held
     assert not any("memory grows" in line for line in said)
 
 

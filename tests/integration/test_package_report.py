@@ -149,6 +149,23 @@ def test_latency_and_memory_are_told_of_the_host_that_measured_them(home: Path) 
     assert f"| {run['package']} | {run['latency_ms']:.3f} ms |" in card
 
 
+def test_the_gate_fit_records_what_the_model_costs(home: Path) -> None:
+    known, facts = package(home), facts_of(home, "digits:1")
+    (fit,) = [each for each in facts["gates"] if each["name"] == "fit"]
+    (verdict,) = fit["verdicts"]
+    record = record_of(known)
+    assert record is not None
+    anatomy = record.artifacts[0].anatomy
+    assert anatomy is not None and anatomy.macs > 0
+    size_bytes = known.manifest.variants[0].artifact.ref.size_bytes
+    assert verdict["found"].startswith(
+        f"litert: {size_bytes} bytes, {anatomy.macs} multiplications a row, "
+        f"{len(anatomy.operations)} operators ("
+    )
+    assert "3 FULLY_CONNECTED" in verdict["found"]
+    assert verdict["found"].endswith("memory grows by less than the 64 MiB allowed")
+
+
 def test_a_package_that_came_without_what_was_measured_is_told_without_it(home: Path) -> None:
     known = dataclasses.replace(package(home), measured=None)
     assert gather(known, home / "keys").runs == ()

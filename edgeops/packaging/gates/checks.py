@@ -14,6 +14,7 @@ from edgeops.packaging.evaluate import Evaluation
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.gates.effect import EFFECT_GATE, Promise, check_effect
 from edgeops.packaging.gates.evidence import QUALITY_GATE
+from edgeops.packaging.gates.fit import told_cost
 from edgeops.packaging.gates.runtime import check_runtimes
 from edgeops.packaging.gates.verdicts import FIT_GATE, RUNTIME_GATE, Check, of_artifact
 from edgeops.packaging.recipes import AUTO, Recipe
@@ -112,24 +113,31 @@ def memory_checks(
     planned: Sequence[PlannedVariant],
     budgets: Sequence[Budget],
     evaluations: Mapping[str, Evaluation],
+    files: Mapping[str, ModelFile],
+    anatomies: Mapping[str, Anatomy],
 ) -> Iterator[Check]:
-    """Yield a check of each variant's memory; microcontrollers have arenas instead.
+    """Yield a check of what each variant for Linux costs; microcontrollers have arenas instead.
 
     Latency is for the device to judge: this machine is another one.
     """
     for each, budget in zip(planned, budgets, strict=True):
-        if budget.memory_mib is not None and each.profiles[0].device_class != MCU:
+        if each.profiles[0].device_class != MCU:
+            cost = told_cost(files[each.format], anatomies.get(each.format))
             used_mib = evaluations[each.runtime].memory_mib
-            check = partial(_check_memory, each, used_mib, budget.memory_mib)
+            check = partial(_check_memory, each, cost, used_mib, budget.memory_mib)
             yield of_artifact(FIT_GATE, each.format, check)
 
 
-def _check_memory(planned: PlannedVariant, used_mib: float, allowed_mib: float) -> str:
+def _check_memory(
+    planned: PlannedVariant, cost: str, used_mib: float, allowed_mib: float | None
+) -> str:
     """Hold growth of memory against the budget; the figure itself is another each time."""
+    if allowed_mib is None:
+        return f"{planned.runtime}: {cost}; no budget limits its memory"
     if used_mib > allowed_mib:
         raise GateFailed(
             f"gate {FIT_GATE!r}: {used_mib:.1f} MiB on {planned.runtime}, {allowed_mib:g} MiB "
             f"allowed for {', '.join(profile.id for profile in planned.profiles)}",
             next_step="make the model smaller, leave the profile out, or set a budget",
         )
-    return f"{planned.runtime}: memory grows by less than the {allowed_mib:g} MiB allowed"
+    return f"{planned.runtime}: {cost}; memory grows by less than the {allowed_mib:g} MiB allowed"
