@@ -1,7 +1,7 @@
 """The gate on fit: a microcontroller's flash and memory are as large as they are.
 
 Elsewhere a model that wants more makes the system slower. Here it does not start, or overwrites
-what is not its own.
+what is not its own. So nobody can waive it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgeops.domain.profile import MCU, Profile
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.gates.arena import Arena, measure_arena
-from edgeops.packaging.gates.verdicts import FIT_GATE, Check, of_artifact
+from edgeops.packaging.gates.verdicts import FIT_GATE, CannotRun, Check, of_artifact
 from edgeops.packaging.record.anatomy import Anatomy
 from edgeops.packaging.variants import PlannedVariant
 
@@ -62,7 +62,7 @@ def _check_boards(
     """Hold an artifact against all boards.
 
     Raises:
-        GateFailed: too large for the flash or for the memory of a profile, or TFLM does not run
+        CannotRun: too large for the flash or for the memory of a profile, or TFLM does not run
             it; the message says by how much, or what it does not have.
         InvalidModel: no whole file, or one that crashes or hangs.
     """
@@ -102,7 +102,7 @@ def _measured(file: ModelFile, engine: Engine) -> Arena:
     try:
         return measure_arena(file.data, engine)
     except GateFailed as error:
-        raise GateFailed(
+        raise CannotRun(
             f"gate {FIT_GATE!r}: {file.label}: {error}", next_step=error.next_step
         ) from error
     except InvalidModel as error:
@@ -113,11 +113,11 @@ def _check(name: str, what: str, needed: int, allowed_kib: int | None, board: Pr
     """Hold one figure, in bytes, against the profile's.
 
     Raises:
-        GateFailed: it is larger.
+        CannotRun: it is larger.
     """
     allowed = (allowed_kib or 0) * _KIB
     if needed > allowed:
-        raise GateFailed(
+        raise CannotRun(
             f"gate {FIT_GATE!r}: {name} needs {needed} bytes of {what}, {needed - allowed} more "
             f"than the {allowed_kib} KiB that {board.id} gives a model",
             next_step=_SMALLER,
