@@ -45,9 +45,9 @@ def rows(count: int, rare: int, seed: int = 0) -> tuple[NDArray[np.float32], NDA
     return x, y
 
 
-def packaged(folder: Path, rare: int, **more: Any) -> tuple[Package, list[str]]:
+def packaged(folder: Path, rare: int, count: int = 600, **more: Any) -> tuple[Package, list[str]]:
     (folder / "m.onnx").write_bytes(linear_onnx(weights()))
-    x, y = rows(600, rare)
+    x, y = rows(count, rare)
     np.savez(folder / "held.npz", x=x, y=y)
     np.savez(folder / "cal.npz", x=rows(200, 0, seed=1)[0])
     return built(folder, **more)
@@ -158,3 +158,23 @@ def test_a_recipe_that_somebody_named_is_refused_at_once(tmp_path: Path) -> None
     with pytest.raises(GateFailed) as caught:
         packaged(tmp_path, 40)
     assert "candidates" not in str(caught.value)
+
+
+def test_a_rare_class_among_many_rows_keeps_its_rows_and_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match=r"loses 1\.000 of accuracy on class 30 \(12 rows"):
+        packaged(tmp_path, 12, 9000)
+
+
+def test_what_is_looked_at_of_many_rows_is_said_and_counted(tmp_path: Path) -> None:
+    package, said = packaged(tmp_path, 2, 5000)
+    assert "note: 2048 of 5000 evaluation rows are looked at, evenly drawn; " in "\n".join(said)
+    evidence = package.manifest.variants[0].evidence
+    assert evidence is not None and evidence.rows == 2048
+    assert evidence.classes[30].rows == 2
+    assert sum(evidence.confusion) == 2048
+
+
+def test_no_more_rows_are_asked_for_than_are_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(GateFailed) as caught:
+        packaged(tmp_path, 2, 5000, max_drop=0.0012)
+    assert "rows would show it, and 2048 are looked at" in caught.value.next_step

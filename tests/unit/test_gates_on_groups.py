@@ -214,3 +214,18 @@ def test_a_model_that_is_right_on_few_rows_knows_its_labels() -> None:
     with pytest.raises(GateFailed) as caught:
         check_labels(np.array([0, 0, 1]), said(np.array([0, 0, 1])), "rare.onnx")
     assert caught.value.next_step.endswith("evaluate on more than 3 rows")
+
+
+def test_every_class_that_the_model_knows_and_no_row_is_of_is_in_the_evidence() -> None:
+    truth = np.arange(40) % 4
+    scores = np.eye(10, dtype=np.float32)[truth]
+    evidence = measure(
+        recipe="tflite-int8",
+        truth=truth,
+        float_predicted=said(truth, scores),
+        predicted=said(truth, scores),
+        sizes=(1, 1),
+        max_drop=0.1,
+    )
+    assert [at for at, each in enumerate(evidence.classes) if not each.rows] == [*range(4, 10)]
+    assert len(evidence.confusion) == 100

@@ -23,7 +23,7 @@ from device_agent.protocol.evidence import (
     SliceEvidence,
 )
 from edgeops.domain.errors import GateFailed, InvalidGolden
-from edgeops.packaging.rows.golden_rows import LabelledRows
+from edgeops.packaging.rows.golden_rows import MAX_EVALUATED_ROWS, LabelledRows
 from edgeops.packaging.rows.predictions import NO_CLASS, Predictions
 from edgeops.statistics.intervals import PairedDrop, paired_drop, rows_needed
 
@@ -64,7 +64,7 @@ def measure(
     """Return the evidence of an artifact.
 
     Up to ``MAX_CONFUSION_CLASSES`` classes it holds both confusion matrices, and ``classes`` then
-    also counts those that are only answered: with no rows.
+    also counts those that the model knows and no row is of: with no rows.
 
     Args:
         recipe: how it was made.
@@ -82,8 +82,7 @@ def measure(
     float_right = float_predicted.classes == truth
     right = predicted.classes == truth
     drop = paired_drop(float_right, right, confidence=confidence)
-    answered = 1 + int(max(float_predicted.classes.max(), predicted.classes.max()))
-    classes = max(_classes_in(truth), answered)
+    classes = max(_classes_in(truth), _known(float_predicted), _known(predicted))
     few = classes <= MAX_CONFUSION_CLASSES
     return Evidence(
         recipe=recipe,
@@ -124,9 +123,13 @@ def check_quality(evidence: Evidence, drop: PairedDrop, name: str) -> None:
         raise GateFailed(said, next_step="use another recipe, or better calibration rows")
     discordance = max((drop.only_first + drop.only_second) / drop.n, 1 / drop.n)
     needed = rows_needed(evidence.max_drop, discordance, confidence=evidence.confidence)
-    raise GateFailed(
-        said, next_step=f"evaluate on about {needed} rows, or ask for less with --max-drop"
-    )
+    how = f"evaluate on about {needed} rows, or ask for less with --max-drop"
+    if needed > MAX_EVALUATED_ROWS:
+        how = (
+            f"about {needed} rows would show it, and {MAX_EVALUATED_ROWS} are looked at: use "
+            "another recipe, or ask for less with --max-drop"
+        )
+    raise GateFailed(said, next_step=how)
 
 
 def check_labels(truth: NDArray[np.int64], float_predicted: Predictions, name: str) -> None:
@@ -218,6 +221,15 @@ def check_rows(evaluation: LabelledRows, calibration: LabelledRows | None) -> No
 
 def _comparable(rows: NDArray[np.generic]) -> NDArray[np.float32]:
     return np.ascontiguousarray(rows.reshape(len(rows), -1).astype(np.float32))
+
+
+def _known(predicted: Predictions) -> int:
+    """Return how many classes a model tells apart: as many as scores, or the highest answered."""
+    answered = 1 + int(predicted.classes.max())
+    if predicted.scores is None:
+        return answered
+    width = math.prod(predicted.scores.shape[1:])
+    return max(answered, width if width > 1 else 0)
 
 
 def _classes_in(truth: NDArray[np.int64]) -> int:

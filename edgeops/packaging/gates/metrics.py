@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from device_agent.protocol.evidence import MetricEvidence
 from edgeops.domain.errors import GateFailed, InvalidInput
 from edgeops.packaging.gates.evidence import CONFIDENCE, QUALITY_GATE, sqnr_of
+from edgeops.packaging.rows.golden_rows import MAX_EVALUATED_ROWS
 from edgeops.statistics.intervals import bootstrap_interval
 
 MIN_ROWS = 30
@@ -181,9 +182,12 @@ def check_metric(metric: Metric, found: MetricEvidence, name: str) -> str:
     if found.drop_high < found.max_drop:
         return said
     what = "share of the error" if metric.is_error else "drop"
+    how = "use another recipe, better calibration rows, or ask for less with --max-drop"
+    if found.rows < MAX_EVALUATED_ROWS:
+        how = "use another recipe, better calibration rows, or more evaluation rows"
     raise GateFailed(
         f"gate {QUALITY_GATE!r}: {name}: {said}; a {what} below {found.max_drop:g} must be shown",
-        next_step="use another recipe, better calibration rows, or more evaluation rows",
+        next_step=how,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
@@ -41,6 +42,7 @@ from edgeops.packaging.gates.metrics import (
 )
 from edgeops.packaging.gates.score_errors import ScoreErrors, score_errors
 from edgeops.packaging.gates.verdicts import of_artifact
+from edgeops.packaging.rows.drawing import mix_of
 from edgeops.packaging.rows.golden_rows import LabelledRows
 from edgeops.packaging.rows.predictions import Predictions
 from edgeops.packaging.rows.reference import ROWS_WANTED, make_plan, make_reference
@@ -112,16 +114,18 @@ def evaluate_quality(
     if file.float_data is not None:
         with on_trial(file, found.engine, file.float_data) as trial:
             float_predicted = predict(trial, rows, like=found.outputs, scores=None)
+    every = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
+    answered = every.mix()
+    rows, float_predicted, predicted = answered.rows, answered.before, answered.after
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
-    answered = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
-    groups, parts = answered.groups(), answered.parts(metric)
+    groups, parts = every.groups(), every.parts(metric)
     measured = answered.measured(metric, max_drop, parts)
     told = striking(groups)
     if measured is not None:
         told += striking_slices(metric, parts, measured)
     return Quality(
-        evidence=answered.evidence(max_drop),
+        evidence=answered.evidence(max_drop, every),
         drop=None if rows.y is None else drop_of(rows.y, float_predicted, predicted),
         metric=measured,
         hidden=answered.hidden(metric, groups, parts, measured),
@@ -145,14 +149,29 @@ class _Answered:
     before: Predictions
     after: Predictions
 
-    def evidence(self, max_drop: float) -> Evidence | None:
-        """Return the evidence of a model that tells classes."""
+    def mix(self) -> _Answered:
+        """Return what was answered to the rows that have the mix of their file."""
+        rows = mix_of(self.rows)
+        before, after = (each.first(len(rows.x)) for each in (self.before, self.after))
+        return replace(self, rows=rows, before=before, after=after)
+
+    def evidence(self, max_drop: float, every: _Answered) -> Evidence | None:
+        """Return the evidence of a model that tells classes; by part it is of every row."""
         if self.rows.y is None:
             return None
+        found = self._measured(self.rows.y, max_drop)
+        if every.rows.y is not None and len(every.rows.x) > len(self.rows.x):
+            whole = every._measured(every.rows.y, max_drop)
+            found = replace(found, slices=whole.slices)
+            if len(whole.classes) == len(found.classes):
+                found = replace(found, classes=whole.classes)
+        return found
+
+    def _measured(self, truth: NDArray[np.int64], max_drop: float) -> Evidence:
         data, float_data = self.file.data, self.file.float_data
         found = measure(
             recipe=self.file.recipe,
-            truth=self.rows.y,
+            truth=truth,
             float_predicted=self.before,
             predicted=self.after,
             sizes=(len(data if float_data is None else float_data), len(data)),
