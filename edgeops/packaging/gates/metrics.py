@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import MetricEvidence
-from edgeops.domain.errors import GateFailed, InvalidInput
+from device_agent.runtimes.refusals import one_line
+from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput
 from edgeops.packaging.gates.evidence import CONFIDENCE, QUALITY_GATE, sqnr_of
 from edgeops.packaging.rows.golden_rows import MAX_EVALUATED_ROWS
 from edgeops.statistics.intervals import bootstrap_interval
@@ -61,9 +62,11 @@ class Metric:
         """
         try:
             found = float(self.measure(scores, y))
-        except Exception as error:
+        except EdgeopsError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a function of somebody's own does
             raise InvalidInput(
-                f"metric {self.name} failed: {type(error).__name__}: {str(error)[:200]}",
+                f"metric {self.name} failed: {type(error).__name__}: {one_line(error)[:200]}",
                 next_step="it takes scores [n, classes] and y [n, ...], and returns one number",
             ) from error
         if not math.isfinite(found):
@@ -218,17 +221,25 @@ def _own(name: str) -> Metric:
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever the user's module raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise InvalidInput(
-            f"metric {name} cannot be imported: {type(error).__name__}: {str(error)[:200]}",
+            f"metric {name} cannot be imported: {type(error).__name__}: {one_line(error)[:200]}",
             next_step="name MODULE:FUNCTION, of a module in this folder or installed here",
         ) from error
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise InvalidInput(f"metric {name} is no function")
+        raise InvalidInput(
+            f"metric {name} is no function, but of type {type(found).__name__}",
+            next_step="name a function f(scores, y) of that module, which returns one number",
+        )
+
+    def measure(scores: Scores, y: Targets) -> float:
+        # Of copies: a function that works in place would change what is measured next.
+        return float(found(scores.copy(), y.copy()))
+
     is_error = bool(getattr(found, "is_error", False))
-    return Metric(name=name, measure=found, is_error=is_error, takes_targets=True)
+    return Metric(name=name, measure=measure, is_error=is_error, takes_targets=True)
 
 
 def _accuracy(scores: Scores, y: Targets) -> float:
@@ -237,6 +248,11 @@ def _accuracy(scores: Scores, y: Targets) -> float:
 
 def _top(k: int) -> Measure:
     def measure(scores: Scores, y: Targets) -> float:
+        if k >= scores.shape[1]:
+            raise InvalidInput(
+                f"metric top-{k} is always 1 of {scores.shape[1]} classes: it measures nothing",
+                next_step=f"choose top-1 to top-{max(1, scores.shape[1] - 1)}, or accuracy",
+            )
         own = scores[np.arange(len(y)), y.astype(np.intp)]
         return float(((scores > own[:, np.newaxis]).sum(axis=1) < k).mean())
 
