@@ -100,6 +100,9 @@ def test_the_folder_is_an_oci_layout_that_follows_modelpack(tmp_path: Path) -> N
     manifest = json.loads((blobs / digest_hex(entry["digest"])).read_bytes())
     assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
     assert manifest["config"]["mediaType"] == "application/vnd.cncf.model.config.v1+json"
+    for each in manifest["layers"]:
+        named = each["annotations"]
+        assert named["org.opencontainers.image.title"] == named["org.cncf.model.filepath"]
     layers = {
         each["annotations"]["org.cncf.model.filepath"]: each["mediaType"]
         for each in manifest["layers"]
