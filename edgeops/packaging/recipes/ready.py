@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from edgeops.domain.errors import InvalidInput
+from edgeops.packaging.files.regular import check_regular
 from edgeops.packaging.recipes.schema import (
     ALL_OPERATORS,
     CALIBRATIONS,
@@ -118,15 +119,19 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         InvalidInput: no such file, no JSON, no recipe, or the name of another, ready one.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             document = json.loads(file.read(MAX_FILE_BYTES + 1))
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InvalidInput(
+            f"{path} cannot be read: {error.strerror or error}",
+            next_step="name the .json file of the recipe, or a ready one: edgeops recipes list",
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{path} is no JSON: {str(error)[:200]}",
-            next_step="begin with: edgeops recipes show tflite-int8 -o json",
+            next_step="begin with: edgeops recipes show tflite-int8",
         ) from error
     recipe = Recipe.from_document(document)
     if RECIPES.get(recipe.name, recipe) != recipe:

@@ -44,7 +44,7 @@ def examine_files(
     found: dict[str, Anatomy] = {}
     for form, file in files.items():
         try:
-            found[form] = examine(file.data, form, cache)
+            found[form] = examine(file.data, form, cache, progress=progress)
         except ConverterMissing as error:
             progress(f"warning: {file.name} is not looked into: {error} ({error.next_step})")
             continue

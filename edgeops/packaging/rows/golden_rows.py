@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from device_agent.protocol.ids import Digest, digest_of
 from edgeops.domain.errors import InvalidGolden, InvalidInput
 from edgeops.domain.row_file import SLICE, read_row_file
+from edgeops.packaging.files.regular import check_regular
 
 MAX_EVALUATED_ROWS = 2048
 """Rows that accuracy is measured on: enough to tell it to one point (standard error at 80 %)."""
@@ -85,6 +86,7 @@ def read_golden_rows(
         InvalidGolden: no such file, no ``.npz``, other keys, different lengths, no rows, wrong
             dtypes, NaN or infinity, Python objects, a zip bomb.
     """
+    check_regular(path, InvalidGolden)
     try:
         data = path.read_bytes()
         held = read_row_file(data, str(path))
