@@ -209,7 +209,10 @@ def _signed(
     try:
         parsed = Manifest.from_bytes(data)
     except ProtocolError as error:  # a label or lineage too long, a tensor of too many ranks, …
-        raise InvalidInput(f"devices would refuse this: {error}") from error
+        raise InvalidInput(
+            f"devices would refuse this: {error}",
+            next_step=error.next_step or "make shorter what it names, or leave it out",
+        ) from error
     blobs: dict[Digest, bytes] = {}
     for runtime, found in judged.evaluations.items():
         quality = judged.qualities.get(runtime)

@@ -210,7 +210,10 @@ def _describe(trial: Trial) -> ProbeReport:
     described = _probe(trial, None, scores="")
     if len(described.inputs) != 1:
         names = ", ".join(spec.name for spec in described.inputs)
-        raise InvalidModel(f"{trial.name} has {len(described.inputs)} inputs ({names}), not one")
+        raise InvalidModel(
+            f"{trial.name} has {len(described.inputs)} inputs ({names}), not one",
+            next_step="export it with one input: join the others into it, or make them constants",
+        )
     _check_preprocessing(trial, described.inputs[0])
     return described
 

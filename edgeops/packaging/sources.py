@@ -72,7 +72,10 @@ class Workshop:
             EdgeopsError: as ``convert``.
         """
         if self.cache is None:
-            raise InvalidInput("a recipe needs a folder for conversions, none is given")
+            raise InvalidInput(
+                "a recipe needs a folder for conversions, none is given",
+                next_step="give a cache folder",
+            )
         return convert(
             source.path,
             recipe,
@@ -92,7 +95,10 @@ class Workshop:
         try:
             return prepare_rows(self.calibration.x, self.preprocessing)
         except BadInput as error:
-            raise InvalidGolden(f"calibration rows do not fit preprocessing: {error}") from error
+            raise InvalidGolden(
+                f"calibration rows do not fit preprocessing: {error}",
+                next_step="give calibration rows raw, as the application gives them",
+            ) from error
 
 
 def read_models(

@@ -129,7 +129,10 @@ def _searched(data: bytes, job: Job, folder: Path | None) -> tuple[bytes, Report
 
     rows = _rows(job)
     if rows is None or job.search is None:
-        raise InvalidInput("a search needs calibration rows, none are given")
+        raise InvalidInput(
+            "a search needs calibration rows, none are given",
+            next_step="give some with --calibration: real inputs of the model, x in an .npz",
+        )
     bench: Bench
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import TfliteBench

@@ -127,7 +127,10 @@ class Job:
         try:
             data = encode(document)
         except ProtocolError as error:
-            raise InvalidInput(f"a path is no text: {error}") from error
+            raise InvalidInput(
+                f"a path is no text: {error}",
+                next_step="give the files names of plain text",
+            ) from error
         if len(data) > MAX_JOB_BYTES:
             raise InvalidInput(
                 f"recipe {self.recipe.name} and its paths take {len(data)} bytes, {MAX_JOB_BYTES} "

@@ -107,10 +107,14 @@ def quantize_onnx(
         return float_onnx(model)
     model, _ = bounded(model)
     if rows is None:
-        raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
+        raise InvalidInput(
+            f"{recipe.name} needs calibration rows, none are given",
+            next_step="give some with --calibration: real inputs of the model, x in an .npz",
+        )
     prepared = prepare(model)
     operators = prepared.quantized_by(recipe)
     if not quantized_weights(prepared.model, operators).total:
+        _check_halves(prepared.model)
         raise InvalidModel(
             f"nothing to quantize: {recipe.name} takes none of the model's weighted operators",
             next_step="package it as float32, or let the recipe take more operators",
@@ -126,6 +130,16 @@ def quantize_onnx(
         promise=promise_of(prepared, recipe, settled.excluded),
     )
     return settled.data, report
+
+
+def _check_halves(model: Any) -> None:
+    """Say that a model is of half floats, which is why no recipe finds anything in it."""
+    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    if any(each.data_type in halves and len(each.dims) > 1 for each in model.graph.initializer):
+        raise InvalidModel(
+            "the model has weights of half floats (float16), recipes quantize those of float32",
+            next_step="give the float32 model that it was made from, or package it as it is",
+        )
 
 
 def rebuild_onnx(data: bytes, recipe: Recipe, making: Report) -> bytes:

@@ -178,7 +178,8 @@ def _read(code: int, out: IO[bytes], err: IO[bytes], job: Job) -> Report:
         return Report.from_bytes(data)
     except ProtocolError as error:
         raise ConversionFailed(
-            f"{what} ended with {code} and no report ({error}): {_last_line(err)}"
+            f"{what} ended with {code} and no report ({error}): {_last_line(err)}",
+            next_step="export the model in another way; edgeops doctor looks at this machine",
         ) from error
 
 

@@ -128,7 +128,10 @@ def _findings(model: bytes, engine: Engine, timeout_s: float) -> Fields:
             ).returncode
             said, words = _start(out), _start(err).decode(errors="replace").split()
     except subprocess.TimeoutExpired as error:
-        raise InvalidModel(f"TFLM did not end in {timeout_s:g} s") from error
+        raise InvalidModel(
+            f"TFLM did not end in {timeout_s:g} s",
+            next_step="make the model smaller, or leave the profile out",
+        ) from error
     except OSError as error:
         raise StoreFailed(
             f"cannot run {engine.name}: {error.strerror or error}", next_step=HOW
@@ -137,7 +140,10 @@ def _findings(model: bytes, engine: Engine, timeout_s: float) -> Fields:
         return Fields(decode(said, max_bytes=MAX_FINDINGS_BYTES), "arena")
     except ProtocolError as error:
         ended = " ".join(words)[-MAX_WORDS:] or "it said nothing"
-        raise EdgeopsError(f"{engine.name} ended with {code} and no findings: {ended}") from error
+        raise EdgeopsError(
+            f"{engine.name} ended with {code} and no findings: {ended}",
+            next_step="remove HOME/cache/environments, it is made again; or leave the profile out",
+        ) from error
 
 
 def _start(file: IO[bytes]) -> bytes:

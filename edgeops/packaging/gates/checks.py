@@ -70,7 +70,10 @@ def effect_checks(
 
 def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> str:
     if found is None:
-        raise GateFailed(f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made")
+        raise GateFailed(
+            f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made",
+            next_step="install what reads the format: edgeops doctor says what is missing",
+        )
     sizes = len(file.float_data or file.data), len(file.data)
     return check_effect(promise, found, name=file.label, recipe=file.recipe, sizes=sizes)
 

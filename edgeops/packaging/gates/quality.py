@@ -107,7 +107,10 @@ def evaluate_quality(
         GateFailed: too few rows for the metric.
     """
     if rows.y is None and rows.targets is None:
-        raise InvalidGolden("the evaluation rows have no labels (y)")
+        raise InvalidGolden(
+            "the evaluation rows have no labels (y)",
+            next_step="give the true classes, or numbers, as y in the .npz",
+        )
     with on_trial(file, found.engine) as trial:
         predicted = predict(trial, rows, like=found.outputs, scores=found.scores)
     float_predicted = predicted
@@ -191,7 +194,10 @@ class _Answered:
         if metric is ACCURACY or y is None:
             return None
         if self.before.scores is None or self.after.scores is None:
-            raise InvalidInput(f"metric {metric.name} needs scores, and there are none")
+            raise InvalidInput(
+                f"metric {metric.name} needs scores, and there are none",
+                next_step="use the metric accuracy, or a model whose output is scores",
+            )
         found = measure_metric(
             metric,
             self.before.scores,
@@ -266,7 +272,10 @@ def _check_quality(quality: Quality, name: str, runtime: str, metric: Metric) ->
         return said
     evidence = quality.evidence
     if evidence is None or quality.drop is None:
-        raise GateFailed(f"gate {QUALITY_GATE!r}: nothing was measured of {name}")
+        raise GateFailed(
+            f"gate {QUALITY_GATE!r}: nothing was measured of {name}",
+            next_step="give y of classes, or a --metric for models that predict numbers",
+        )
     check_quality(evidence, quality.drop, name)
     if quality.hidden is not None:
         raise quality.hidden
