@@ -117,8 +117,8 @@ def _judged(
         EdgeopsError: as ``build_package``; ``ArtifactRefused`` says by which gate.
     """
     gates = Gates(request.waivers, progress)
-    anatomies = examine_files(files, request.cache, progress)
     planned = plan_variants(profiles, files.keys())
+    anatomies = examine_files(files, request.cache, progress)
     _tell_what_is_not_checked(files, planned, rows.golden, progress)
     files = {form: files[form] for form in dict.fromkeys(each.format for each in planned)}
     gates.hold(QUALITY_GATE, [partial(check_measured, files, rows.evaluation)])

@@ -35,9 +35,10 @@ from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.files.onnx_header import check_versions
 from edgeops.packaging.recipes import AUTO, RECIPES, Recipe, parse_recipe, read_recipe
-from edgeops.packaging.recipes.trials import Search, pareto_front
+from edgeops.packaging.recipes.trials import Search, is_slower, pareto_front
 from edgeops.packaging.request import PackageRequest
 from edgeops.packaging.rows.golden_rows import LabelledRows
+from edgeops.packaging.variants import plan_variants
 
 FLOAT = "float32"
 
@@ -143,8 +144,10 @@ def read_models(
         refusals=refusals,
     )
     files: dict[str, ModelFile] = {}
-    for path in request.models:
-        source = read_source(path, trust_code=request.trust_code)
+    sources = [read_source(path, trust_code=request.trust_code) for path in request.models]
+    # What no file can become is said before minutes of conversion.
+    plan_variants(profiles, {form for each in sources for form in each.kind.formats})
+    for path, source in zip(request.models, sources, strict=True):
         for file in _artifacts(source, recipes, profiles, workshop):
             file = replace(file, preprocessing=request.preprocessing, thresholds=request.thresholds)
             other = files.setdefault(file.format, file)
@@ -308,6 +311,12 @@ def _tell_of_search(made: Converted, workshop: Workshop) -> None:
     """Say what was chosen, among what, and why the search ended."""
     making = made.making
     workshop.progress(f"search ended: {making.stopped}; chosen: {made.recipe.name}")
+    chosen_one = next((each for each in making.trials if each.recipe == made.recipe), None)
+    if chosen_one is not None and making.float_ms and is_slower(chosen_one, making.float_ms):
+        workshop.progress(
+            f"warning: it is slower than the float model here: {chosen_one.latency_ms:.3f} ms, "
+            f"float {making.float_ms:.3f} ms"
+        )
     for each in pareto_front([each for each in making.trials if each.size_bytes]):
         chosen = " <- chosen" if each.recipe == made.recipe else ""
         refused = f" ({each.why_not})" if each.why_not else ""

@@ -119,3 +119,41 @@ def test_the_command_shows_two_lines_and_no_traceback(tmp_path: Path) -> None:
     )
     assert done.exit_code == 3
     assert "Traceback" not in done.output and "the model does it" in done.output
+
+
+@pytest.mark.parametrize("recipes", [(), ("int8",)], ids=["as it is", "int8"])
+def test_a_profile_that_no_file_fits_is_told_before_anything_is_made(
+    tmp_path: Path, recipes: tuple[str, ...]
+) -> None:
+    (tmp_path / "m.onnx").write_bytes(models.linear_onnx(np.eye(4, dtype=np.float32)))
+    x, y, _ = models.separable(200)
+    np.savez(tmp_path / "rows.npz", x=x[:50])
+    np.savez(tmp_path / "held.npz", x=x[50:], y=y[50:])
+    request = PackageRequest(
+        models=(tmp_path / "m.onnx",),
+        name="m",
+        version=1,
+        profiles=("raspberry-pi-zero-2w",),
+        cache=tmp_path / "cache",
+        recipes=recipes,
+        evaluation=tmp_path / "held.npz",
+        calibration=tmp_path / "rows.npz" if recipes else None,
+    )
+    with pytest.raises(EdgeopsError, match="raspberry-pi-zero-2w"):
+        build_package(request, SigningKey.generate(), print)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_without_golden_rows_verify_runs_none(tmp_path: Path) -> None:
+    KeyFolder(tmp_path / "keys").init()
+    (tmp_path / "m.onnx").write_bytes(models.linear_onnx(np.eye(4, dtype=np.float32)))
+    start = ["--home", str(tmp_path)]
+    done = CliRunner().invoke(
+        main,
+        [*start, "package", str(tmp_path / "m.onnx"), "--name", "m", "--no-publish"]
+        + ["--profile", "raspberry-pi-5"],
+    )
+    assert done.exit_code == 0, done.output
+    verified = CliRunner().invoke(main, [*start, "verify", "m:1"])
+    assert verified.exit_code == 0, verified.output
+    assert "running its golden rows" not in verified.output

@@ -183,3 +183,16 @@ def test_a_percentile_keeps_most_values(percentile: float) -> None:
             name=f"tflite-int8-percentile{percentile:g}",
             percentile=percentile,
         )
+
+
+def test_names_that_searches_make_are_decoded_as_far_as_they_can_be() -> None:
+    every = parse_recipe("onnx-int8-mse-channel-all")
+    assert (every.calibration, every.granularity, every.operators) == ("mse", "channel", ("*",))
+    assert parse_recipe("onnx-int8-all", "onnx").operators == ("*",)
+    for name in ("onnx-int8-mse-channel-1-float32", "onnx-int8-all-4-float32"):
+        with pytest.raises(InvalidInput, match="is what a search made: onnx-int8") as made:
+            parse_recipe(name)
+        assert "build.json" in made.value.next_step
+    for name in ("tflite-int8-all", "onnx-float32-all", "onnx-int9-all", "mine-1-float32"):
+        with pytest.raises(InvalidInput, match="there is no recipe"):
+            parse_recipe(name)

@@ -7,7 +7,9 @@ and whose weights have one scale a channel. What ``DEFAULTS`` gives is left out 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -43,6 +45,8 @@ min-max: by percentile a model gained up to 3 dB on rows like its training data,
 channel's, for ONNX: some versions of its runtime break the latter.
 """
 MAX_FILE_BYTES = 1024 * 1024
+_WIDENED = re.compile(r"(?P<base>[a-z0-9-]+?)(-all)?-(?P<count>\d+)-(?P<precision>[a-z]+\d+)")
+"""Names that searches make: a ready recipe, and how many operators are in which precision."""
 
 
 def _static(form: str, precision: str, calibration: str, granularity: str) -> Recipe:
@@ -103,14 +107,30 @@ def parse_recipe(name: str, form: str | None = None) -> Recipe:
             lists what there is.
     """
     known = [each for each in RECIPES.values() if form is None or each.format == form]
-    recipe = RECIPES.get(SHORT_NAMES.get((form or "", name), name))
-    if recipe is None or recipe not in known:
+    recipe = RECIPES.get(SHORT_NAMES.get((form or "", name), name)) or _of_every_operator(name)
+    if recipe is None and (found := _WIDENED.fullmatch(name)) and found["base"] in RECIPES:
+        raise InvalidInput(
+            f"{name[:60]} is what a search made: {found['base']} with the {found['count']} "
+            f"operators that cost most in {found['precision']}; which, depends on the model",
+            next_step="build.json of a package that has it holds the recipe with its rules",
+        )
+    if recipe is None or (form is not None and recipe.format != form):
         what = f"for .{form} " if form else ""
         raise InvalidInput(
             f"there is no recipe {what}{name[:60]!r}",
             next_step=f"choose one of: {', '.join(each.name for each in known)}; or a .json file",
         )
     return recipe
+
+
+def _of_every_operator(name: str) -> Recipe | None:
+    """Return the recipe of a name that searches make by ``-all``: a ready one for all operators."""
+    base = RECIPES.get(name.removesuffix("-all"))
+    if base is None or not name.endswith("-all") or base.is_float:
+        return None
+    if base.operators == (ALL_OPERATORS,):
+        return None
+    return replace(base, name=name, operators=(ALL_OPERATORS,))
 
 
 def read_recipe(path: Path) -> Recipe:
