@@ -259,3 +259,34 @@ def _weights(model: Any, rank: int = 2) -> list[Any]:
         and len(tensor.shape) == rank
         and len(() if model.buffers[tensor.buffer].data is None else [1])
     ]
+
+
+def looping() -> bytes:
+    """Return an ``.onnx`` with a loop that never ends."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", [f"{n}_in"], [f"{n}_out"]) for n in ("go", "x")],
+        "body",
+        [
+            helper.make_tensor_value_info("at", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x_in", TensorProto.FLOAT, ["n", 4]),
+        ],
+        [
+            helper.make_tensor_value_info("go_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x_out", TensorProto.FLOAT, ["n", 4]),
+        ],
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Constant", [], ["yes"], value_ints=[1]),
+            helper.make_node("Cast", ["yes"], ["go_1"], to=TensorProto.BOOL),
+            helper.make_node("Squeeze", ["go_1"], ["go"]),
+            helper.make_node("Loop", ["", "go", "x"], ["y"], body=body),
+        ],
+        "endless",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    return bytes(model.SerializeToString())

@@ -9,6 +9,7 @@ from edgeops.reports.package_facts import (
     GateFacts,
     OperationFacts,
     PackageFacts,
+    RunFacts,
     SensitivityFacts,
     SupportFacts,
     TrialFacts,
@@ -80,13 +81,15 @@ def searched_artifact() -> ArtifactFacts:
         tools=(("ai-edge-quantizer", "0.10.0"),),
         operations=RESIDUAL,
         trials=(
-            trial("tflite-float16", 52_000, 63.8, on_front=True),
+            trial("tflite-float16", 52_000, 63.8, on_front=True, latency_ms=0.3),
             trial("tflite-int8", 28_120, 26.7, on_front=True, chosen=True),
             trial("tflite-int8-mse", 28_120, 26.1),
             trial("tflite-dynamic", 27_000, 2.0, why_not="too far from the float model"),
             trial("tflite-int16", None, 0.0, why_not="the quantizer failed: KeyError"),
         ),
         stopped="all candidates were tried: 5 candidates",
+        objective="size",
+        float_ms=0.5,
         sensitivity=(
             SensitivityFacts(name=FUSED, error=0.27, number=1, type="CONV_2D"),
             SensitivityFacts(name="gone/Conv2D", error=0.00021),
@@ -126,6 +129,17 @@ def full_package() -> PackageFacts:
             ),
         ),
         artifacts=(searched_artifact(),),
+        host="Testing CPU, 2 cores, Linux x86_64",
+        runs=(
+            RunFacts(
+                runtime="litert",
+                package="ai-edge-litert 2.3.0",
+                threads=1,
+                latency_ms=0.214,
+                latency_ms_p95=0.38,
+                memory_mib=7.5,
+            ),
+        ),
         errors=(
             ErrorFacts(
                 runtime="litert",

@@ -171,6 +171,38 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSlice:
+    """A part of the evaluation rows that somebody named, and a metric on it.
+
+    ``float_value`` and ``value`` (of the float model and of the artifact) are None where the
+    metric says nothing of these rows alone.
+    """
+
+    name: str
+    rows: int
+    float_value: float | None = None
+    value: float | None = None
+
+    def to_document(self) -> dict[str, object]:
+        """Return the JSON form."""
+        document: dict[str, object] = {"name": self.name, "rows": self.rows}
+        if self.float_value is not None and self.value is not None:
+            document |= {"float_value": self.float_value, "value": self.value}
+        return document
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> MetricSlice:
+        """Read the JSON form."""
+        is_measured = fields.has("value")
+        return cls(
+            name=fields.text("name", max_length=MAX_SLICE_NAME),
+            rows=fields.integer("rows", minimum=1),
+            float_value=_any_number(fields, "float_value") if is_measured else None,
+            value=_any_number(fields, "value") if is_measured else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetricEvidence:
     """Another measure than accuracy, of the float model and of the artifact on the same rows.
 
@@ -185,6 +217,7 @@ class MetricEvidence:
         confidence: of that interval.
         max_drop: the bar that was asked.
         sqnr_db: likeness of the answers to the float model's.
+        slices: the metric on parts of the rows that somebody named.
     """
 
     name: str
@@ -196,10 +229,11 @@ class MetricEvidence:
     confidence: float
     max_drop: float
     sqnr_db: float
+    slices: tuple[MetricSlice, ...] = ()
 
     def to_document(self) -> dict[str, object]:
-        """Return the JSON form."""
-        return {
+        """Return the JSON form; without slices it is as it was before there were any."""
+        document: dict[str, object] = {
             "name": self.name,
             "rows": self.rows,
             "float_value": self.float_value,
@@ -210,6 +244,9 @@ class MetricEvidence:
             "max_drop": self.max_drop,
             "sqnr_db": self.sqnr_db,
         }
+        if self.slices:
+            document["slices"] = [each.to_document() for each in self.slices]
+        return document
 
     @classmethod
     def from_fields(cls, fields: Fields) -> MetricEvidence:
@@ -224,6 +261,11 @@ class MetricEvidence:
             confidence=fields.number("confidence", maximum=1.0),
             max_drop=fields.number("max_drop"),
             sqnr_db=fields.number("sqnr_db", minimum=-MAX_SQNR_DB, maximum=MAX_SQNR_DB),
+            slices=(
+                fields.list_of("slices", MetricSlice.from_fields, max_items=MAX_SLICES)
+                if fields.has("slices")
+                else ()
+            ),
         )
 
 

@@ -106,7 +106,10 @@ def engine_for(runtime: str, cache: Path | None, progress: Callable[[str], None]
         except RuntimeMissing as error:
             raise EdgeopsError(str(error), next_step=f"pip install 'edgeops[{runtime}]'") from error
     if cache is None:
-        raise EdgeopsError(f"{runtime} needs an environment of its own, and there is no cache")
+        raise EdgeopsError(
+            f"{runtime} needs an environment of its own, and there is no cache",
+            next_step="give a cache folder, or leave out the profiles of this runtime",
+        )
     python = environment(runtime, apart, cache, progress)
     return Engine(runtime=runtime, package=apart.package, python=python)
 
@@ -156,7 +159,10 @@ def _install(apart: Apart, base: str, folder: Path) -> None:
         _run([python, "-m", "pip", "install", "-q", "--no-input", *apart.packages], apart)
         os.rename(beside, folder)
     except OSError as error:
-        raise StoreFailed(f"cannot make {folder}: {error.strerror or error}") from error
+        raise StoreFailed(
+            f"cannot make {folder}: {error.strerror or error}",
+            next_step="make room on its disk, and check who may write there",
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -28,6 +28,7 @@ from device_agent.runtimes.child import spawn_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from edgeops.domain.errors import EdgeopsError, InvalidGolden, InvalidInput, InvalidModel
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.files.scratch import write_scratch
 from edgeops.packaging.rows.golden_rows import LabelledRows, kept_numbers
 from edgeops.packaging.rows.predictions import Predictions, read_predictions
 
@@ -35,6 +36,7 @@ PROBE_TIMEOUT_S = 120.0
 BATCH_BYTES = 8 * 1024 * 1024
 """Bytes of rows for one probe: well inside what a golden document may hold as base64."""
 BATCH_ROWS = 2048
+THREADS = 1
 
 TOLERANCE = {"litert": 1e-3, "onnxruntime": 1e-3, "tflite-runtime": 1e-3, "tflm": 1e-3}
 """Absolute difference of float outputs that devices may show, by runtime, for answers up to 1
@@ -57,11 +59,13 @@ class Evaluation:
         scores: the output that holds the scores.
         tolerance: largest absolute difference to the golden answers that devices may show.
         memory_mib: growth of resident memory by loading and one run.
-        latency_ms_p95: on this machine, not on the device.
+        latency_ms_p50: median of one row, on this machine, not on the device.
+        latency_ms_p95: likewise its 95th percentile.
         golden: the golden document, None without golden rows.
         golden_accuracy: share of the kept golden rows answered right, None without labels.
         accuracy: share of all evaluated rows answered right, None without labels.
         rows: how many rows were evaluated.
+        threads: of the runtime.
     """
 
     engine: Engine
@@ -75,6 +79,8 @@ class Evaluation:
     golden_accuracy: float | None = None
     accuracy: float | None = None
     rows: int = 0
+    latency_ms_p50: float = 0.0
+    threads: int = THREADS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +127,7 @@ def evaluate(
         scores=chosen.name,
         tolerance=TOLERANCE[trial.engine.runtime] if tolerance is None else tolerance,
         memory_mib=described.memory_mib,
+        latency_ms_p50=described.latency_ms_p50,
         latency_ms_p95=described.latency_ms_p95,
     )
     if rows is None:
@@ -141,6 +148,7 @@ def evaluate(
         golden_accuracy=repeated.accuracy,
         accuracy=_accuracy(given[chosen.name], rows, trial),
         rows=len(rows.x),
+        latency_ms_p50=repeated.latency_ms_p50,
         latency_ms_p95=repeated.latency_ms_p95,
     )
 
@@ -202,7 +210,10 @@ def _describe(trial: Trial) -> ProbeReport:
     described = _probe(trial, None, scores="")
     if len(described.inputs) != 1:
         names = ", ".join(spec.name for spec in described.inputs)
-        raise InvalidModel(f"{trial.name} has {len(described.inputs)} inputs ({names}), not one")
+        raise InvalidModel(
+            f"{trial.name} has {len(described.inputs)} inputs ({names}), not one",
+            next_step="export it with one input: join the others into it, or make them constants",
+        )
     _check_preprocessing(trial, described.inputs[0])
     return described
 
@@ -283,7 +294,7 @@ def _probe(
 ) -> ProbeReport:
     path = trial.folder / "golden.json"
     if golden is not None:
-        path.write_bytes(golden)
+        write_scratch(path, golden)
     spec = ProbeSpec(
         runtime=trial.engine.runtime,
         optimized=trial.engine.optimized,
@@ -292,6 +303,7 @@ def _probe(
         scores=scores,
         preprocessing=trial.preprocessing,
         thresholds=trial.thresholds,
+        threads=THREADS,
         return_outputs=return_outputs,
         warmup=0 if return_outputs else 3,
         repeats=1 if return_outputs else 30,

@@ -32,6 +32,8 @@ class Package:
         provenance: by name, what tells how it was made: the build record, which the lineage
             names by its digest, and the float models, which the record names. Devices never
             fetch it.
+        measured: what the machine that made it measured, as JSON; None if it is not here. It is
+            not signed, and stays on that machine.
     """
 
     manifest: Manifest
@@ -39,6 +41,7 @@ class Package:
     signature: Signature
     blobs: Mapping[Digest, bytes]
     provenance: Mapping[str, bytes] = field(default_factory=dict)
+    measured: bytes | None = None
 
     @property
     def digest(self) -> Digest:

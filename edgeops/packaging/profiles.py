@@ -75,10 +75,16 @@ def _shipped() -> Path:
 def _read(file: Path) -> Profile:
     try:
         if file.stat().st_size > MAX_PROFILE_BYTES:
-            raise InvalidInput(f"more than {MAX_PROFILE_BYTES} bytes")
+            raise InvalidInput(
+                f"more than {MAX_PROFILE_BYTES} bytes",
+                next_step="a profile is a few lines: see firmware_profiles",
+            )
         text = file.read_text(encoding="utf-8")
         if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
-            raise InvalidInput(f"a line with more than {MAX_DOTS} dots")
+            raise InvalidInput(
+                f"a line with more than {MAX_DOTS} dots",
+                next_step="a profile is a few lines: see firmware_profiles",
+            )
         profile = parse_profile(tomllib.loads(text))
     except (OSError, ValueError, RecursionError, InvalidInput) as error:
         raise InvalidInput(

@@ -28,6 +28,7 @@ from edgeops.packaging.recipes.trials import SIZE
 from edgeops.packaging.record.build_record import BUILD_KEY
 
 MIN_ACCURACY = 0.8
+MAX_BUDGET = 1e9
 RESERVED_LINEAGE = (
     *("source.", "recipe.", "excluded.", "converter.", "calibration.", "runtime."),
     *("arena.", "evaluation", "golden", "packager", BUILD_KEY),
@@ -125,6 +126,8 @@ def check_request(request: PackageRequest) -> None:
     _check_range("max_drop", request.max_drop, 0.0, 1.0)
     _check_range("min_sqnr_db", request.fidelity.min_sqnr_db, -MAX_SQNR_DB, MAX_SQNR_DB)
     _check_range("min_agreement", request.fidelity.min_agreement, 0.0, 1.0)
+    _check_budget(request.budget)
+    _check_names(request.labels)
     _check_range("chunk_bytes", request.chunk_bytes, MIN_CHUNK_BYTES, MAX_CHUNK_BYTES)
     if request.tolerance is not None:
         _check_range("tolerance", request.tolerance, 0.0, 1e15)
@@ -148,7 +151,38 @@ def check_request(request: PackageRequest) -> None:
         read_thresholds(Fields(asked, "request"), "thresholds")
         agent_version_key(request.min_agent)
     except ProtocolError as error:
-        raise InvalidInput(str(error)) from error
+        raise InvalidInput(
+            str(error), next_step=error.next_step or "give what its documentation says"
+        ) from error
+
+
+def _check_budget(budget: Budget | None) -> None:
+    """Refuse budgets that no model can hold."""
+    if budget is None:
+        return
+    limits = {"latency_ms_p95": budget.latency_ms_p95, "memory_mib": budget.memory_mib}
+    for what, limit in limits.items():
+        if limit is not None and not 0.0 < limit <= MAX_BUDGET:
+            raise InvalidInput(
+                f"the budget {what} is {limit:g}, not above 0 and up to {MAX_BUDGET:g}",
+                next_step="give what one model may cost on the device, or leave it out",
+            )
+
+
+def _check_names(labels: tuple[str, ...]) -> None:
+    """Refuse names of classes that name nothing, or two classes alike."""
+    empty = [at for at, each in enumerate(labels) if not each.strip()]
+    if empty:
+        raise InvalidInput(
+            f"the label of class {empty[0]} is empty",
+            next_step="give one name for each class, in the order of the scores",
+        )
+    twice = [each for at, each in enumerate(labels) if each in labels[:at]]
+    if twice:
+        raise InvalidInput(
+            f"the label {twice[0][:40]!r} is given twice",
+            next_step="give each class a name of its own",
+        )
 
 
 def _check_range(what: str, value: float, minimum: float, maximum: float) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,15 +21,24 @@ from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
 from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.domain.errors import InvalidGolden, InvalidInput, InvalidModel
 from edgeops.domain.profile import Profile
+from edgeops.packaging.candidates import (
+    Refusal,
+    Refusals,
+    next_candidate,
+    none_left,
+    recorded,
+)
 from edgeops.packaging.convert import Converted, convert
+from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine, engine_for
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.files.onnx_header import check_versions
 from edgeops.packaging.recipes import AUTO, RECIPES, Recipe, parse_recipe, read_recipe
-from edgeops.packaging.recipes.trials import Search, pareto_front
+from edgeops.packaging.recipes.trials import Search, is_slower, pareto_front
 from edgeops.packaging.request import PackageRequest
 from edgeops.packaging.rows.golden_rows import LabelledRows
+from edgeops.packaging.variants import plan_variants
 
 FLOAT = "float32"
 
@@ -54,6 +64,7 @@ class Workshop:
     trust_code: bool
     progress: Callable[[str], None]
     search: Search
+    refusals: Refusals
 
     def make(self, source: Source, recipe: Recipe, search: Search | None = None) -> Converted:
         """Make an artifact from a source, by a recipe or by one that is searched for.
@@ -62,7 +73,10 @@ class Workshop:
             EdgeopsError: as ``convert``.
         """
         if self.cache is None:
-            raise InvalidInput("a recipe needs a folder for conversions, none is given")
+            raise InvalidInput(
+                "a recipe needs a folder for conversions, none is given",
+                next_step="give a cache folder",
+            )
         return convert(
             source.path,
             recipe,
@@ -82,7 +96,10 @@ class Workshop:
         try:
             return prepare_rows(self.calibration.x, self.preprocessing)
         except BadInput as error:
-            raise InvalidGolden(f"calibration rows do not fit preprocessing: {error}") from error
+            raise InvalidGolden(
+                f"calibration rows do not fit preprocessing: {error}",
+                next_step="give calibration rows raw, as the application gives them",
+            ) from error
 
 
 def read_models(
@@ -90,6 +107,7 @@ def read_models(
     profiles: Sequence[Profile],
     calibration: LabelledRows | None,
     progress: Callable[[str], None],
+    refusals: Refusals = MappingProxyType({}),
 ) -> dict[str, ModelFile]:
     """Return the artifacts by format; one for each.
 
@@ -98,8 +116,10 @@ def read_models(
         profiles: say which formats are wanted of a model that could become several.
         calibration: rows that quantization takes its ranges from, or None.
         progress: told one line about each step.
+        refusals: candidates of searches that gates refused: the next best is made.
 
     Raises:
+        GateFailed: a search has no candidate left.
         InvalidModel: unreadable, unsafe, or two files of one format.
         InvalidInput: no recipe of that name for a format, or rows that are missing or bad.
         ConverterMissing, ConversionFailed, StoreFailed: as ``convert``.
@@ -121,10 +141,13 @@ def read_models(
             min_agreement=request.fidelity.min_agreement,
             max_drop=request.max_drop,
         ),
+        refusals=refusals,
     )
     files: dict[str, ModelFile] = {}
-    for path in request.models:
-        source = read_source(path, trust_code=request.trust_code)
+    sources = [read_source(path, trust_code=request.trust_code) for path in request.models]
+    # What no file can become is said before minutes of conversion.
+    plan_variants(profiles, {form for each in sources for form in each.kind.formats})
+    for path, source in zip(request.models, sources, strict=True):
         for file in _artifacts(source, recipes, profiles, workshop):
             file = replace(file, preprocessing=request.preprocessing, thresholds=request.thresholds)
             other = files.setdefault(file.format, file)
@@ -234,8 +257,7 @@ def _as_is(source: Source) -> ModelFile:
 
 def _made(source: Source, wanted: Recipe | Auto, workshop: Workshop) -> ModelFile:
     if isinstance(wanted, Auto):
-        made = workshop.make(source, RECIPES[f"{wanted.format}-{FLOAT}"], workshop.search)
-        _tell_of_search(made, workshop)
+        made = _found(source, wanted.format, workshop)
     else:
         made = workshop.make(source, wanted)
     recipe = made.recipe
@@ -256,13 +278,45 @@ def _made(source: Source, wanted: Recipe | Auto, workshop: Workshop) -> ModelFil
             if (recipe.needs_calibration or made.making.trials) and workshop.calibration is not None
             else None
         ),
+        refused=len(workshop.refusals.get(recipe.format, ())) if made.making.trials else 0,
     )
+
+
+def _found(source: Source, form: str, workshop: Workshop) -> Converted:
+    """Make what a search chooses, or the best of its candidates that no gate refused."""
+    as_float = RECIPES[f"{form}-{FLOAT}"]
+    made = workshop.make(source, as_float, workshop.search)
+    refused = workshop.refusals.get(form, ())
+    search, float_bytes = made.making, 0
+    if refused:
+        float_bytes = workshop.make(source, as_float).path.stat().st_size
+    while refused:
+        recipe = next_candidate(search, refused, workshop.search, float_bytes)
+        if recipe is None:
+            raise none_left(refused)
+        try:
+            again = workshop.make(source, recipe)
+        except ConversionFailed as error:
+            why = f"cannot be made: {str(error)[:200]}"
+            refused = (*refused, Refusal(recipe=recipe, why=why, is_judged=False))
+            continue
+        making = recorded(search, again.making, recipe, refused)
+        made = replace(again, making=making)
+        break
+    _tell_of_search(made, workshop)
+    return made
 
 
 def _tell_of_search(made: Converted, workshop: Workshop) -> None:
     """Say what was chosen, among what, and why the search ended."""
     making = made.making
     workshop.progress(f"search ended: {making.stopped}; chosen: {made.recipe.name}")
+    chosen_one = next((each for each in making.trials if each.recipe == made.recipe), None)
+    if chosen_one is not None and making.float_ms and is_slower(chosen_one, making.float_ms):
+        workshop.progress(
+            f"warning: it is slower than the float model here: {chosen_one.latency_ms:.3f} ms, "
+            f"float {making.float_ms:.3f} ms"
+        )
     for each in pareto_front([each for each in making.trials if each.size_bytes]):
         chosen = " <- chosen" if each.recipe == made.recipe else ""
         refused = f" ({each.why_not})" if each.why_not else ""

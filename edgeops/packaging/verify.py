@@ -51,7 +51,10 @@ def check_blobs(package: Package) -> None:
         for blob in variant.blobs:
             data = package.blobs.get(blob.ref.digest)
             if data is None:
-                raise NotTrusted(f"{package.reference} lacks the blob {blob.ref.digest}")
+                raise NotTrusted(
+                    f"{package.reference} lacks the blob {blob.ref.digest}",
+                    next_step="pull it again, or package it again",
+                )
             if (
                 digest_of(data) != blob.ref.digest
                 or len(data) != blob.ref.size_bytes

@@ -9,6 +9,7 @@ from device_agent.protocol.evidence import (
     ClassEvidence,
     Evidence,
     MetricEvidence,
+    MetricSlice,
     SliceEvidence,
 )
 from edgeops.reports.document import Block, Cell, Column, Heading, Picture, Table, Terms
@@ -52,6 +53,8 @@ def before_and_after(
     )
     if metric is not None:
         yield _by_metric(metric)
+        if metric.slices:
+            yield _metric_by_slice(metric)
     if evidence is None:
         yield Terms(items=tuple(_unmeasured(variant)))
         return
@@ -106,6 +109,35 @@ def _by_metric(metric: MetricEvidence) -> Table:
         columns=tuple(Column(title=title, is_figure=figure) for title, figure in titles),
         rows=tuple(rows),
         note=f"The gate wants proof that less than {metric.max_drop:g} is lost.",
+    )
+
+
+def _metric_by_slice(metric: MetricEvidence) -> Table:
+    """Return the metric of each slice, so that none hides in the mean."""
+    titles = (("slice", False), ("rows", True), ("float model", True), ("artifact", True))
+    left_out = max(0, len(metric.slices) - _MAX_CLASSES)
+    shown = metric.slices
+    if left_out:
+        shown = tuple(sorted(shown, key=_change, reverse=True))
+    return Table(
+        columns=tuple(Column(title=title, is_figure=figure) for title, figure in titles),
+        rows=tuple(_slice_row(each) for each in shown[:_MAX_CLASSES]),
+        note=f"{counted(left_out, 'slice', 'slices')} that changed less left out."
+        if left_out
+        else "",
+    )
+
+
+def _change(each: MetricSlice) -> float:
+    return abs((each.value or 0.0) - (each.float_value or 0.0))
+
+
+def _slice_row(each: MetricSlice) -> tuple[Cell, ...]:
+    return (
+        Cell(text=each.name),
+        Cell(text=str(each.rows)),
+        Cell(text="not measured" if each.float_value is None else f"{each.float_value:.4g}"),
+        Cell(text="not measured" if each.value is None else f"{each.value:.4g}"),
     )
 
 

@@ -33,6 +33,7 @@ def model_card(facts: PackageFacts) -> str:
         [f"# {_text(facts.model)}:{facts.number}", ""],
         _description(facts),
         _evaluation(facts),
+        _measured(facts),
         _gates(facts),
         _making(facts),
         ["## Intended use and limits", "", _TO_FILL_IN, ""],
@@ -123,6 +124,7 @@ def _evaluation(facts: PackageFacts) -> Iterator[str]:
     for variant in measured:
         if variant.evidence is not None and len(variant.evidence.classes) > 1:
             yield from _classes(variant.evidence, facts.labels, variant.runtime)
+        yield from _slices(variant)
 
 
 def _accuracy_row(runtime: str, evidence: Evidence) -> tuple[str, ...]:
@@ -163,6 +165,54 @@ def _classes(evidence: Evidence, labels: Sequence[str], runtime: str) -> Iterato
     yield f"By class, on {runtime}:"
     yield ""
     yield from _table(("class", "rows", "float model", "artifact"), rows[:MAX_CLASSES])
+
+
+def _slices(variant: VariantFacts) -> Iterator[str]:
+    """Yield the parts of the rows that somebody named."""
+    rows = [
+        (each.name, str(each.rows), _number(each.float_value), _number(each.value))
+        for each in (variant.metric.slices if variant.metric is not None else ())
+    ]
+    named = variant.metric.name if variant.metric is not None else ""
+    if not rows and variant.evidence is not None:
+        named = "accuracy"
+        rows = [
+            (
+                each.name,
+                str(each.rows),
+                percent(each.float_correct / each.rows),
+                percent(each.correct / each.rows),
+            )
+            for each in variant.evidence.slices
+        ]
+    if rows:
+        yield f"By slice, {_text(named)} on {variant.runtime}:"
+        yield ""
+        yield from _table(("slice", "rows", "float model", "artifact"), rows[:MAX_CLASSES])
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.4g}"
+
+
+def _measured(facts: PackageFacts) -> Iterator[str]:
+    """Yield what the host that packaged measured; it says nothing of a board."""
+    if not facts.runs:
+        return
+    yield "## Latency and memory on the host that packaged"
+    yield ""
+    yield f"On {_text(facts.host)}, by a single thread; not signed, and no figure of a board."
+    yield ""
+    rows = [
+        (
+            each.package,
+            f"{each.latency_ms:.3f} ms",
+            f"{each.latency_ms_p95:.3f} ms",
+            "" if each.memory_mib is None else f"{each.memory_mib:.1f} MiB",
+        )
+        for each in facts.runs
+    ]
+    yield from _table(("runtime", "median", "95th percentile", "memory grew by"), rows)
 
 
 def _gates(facts: PackageFacts) -> Iterator[str]:

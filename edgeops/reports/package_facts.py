@@ -39,6 +39,7 @@ class TrialFacts:
         size_bytes: of the file; None if none could be made, as the next two.
         sqnr_db: likeness of its scores to the float model's.
         agreement: share of the rows that it answers as the float model does.
+        latency_ms: median of one row on the host that searched; None where that is not known.
         why_not: why it cannot be taken, empty if it can.
         on_front: no other that can be taken is both smaller and nearer to the float model.
         chosen: the artifact was made by it.
@@ -48,6 +49,7 @@ class TrialFacts:
     size_bytes: int | None
     sqnr_db: float | None
     agreement: float | None
+    latency_ms: float | None = None
     why_not: str = ""
     on_front: bool = False
     chosen: bool = False
@@ -159,6 +161,8 @@ class ArtifactFacts:
         operations: in the order of computing; empty if nothing here reads the file.
         trials: of the search for its recipe, empty if there was none.
         stopped: why the search stopped.
+        objective: what the search was for.
+        float_ms: median of one row of the float model on the host that searched.
         sensitivity: of operators that were quantized alone, the costliest first.
     """
 
@@ -178,6 +182,8 @@ class ArtifactFacts:
     operations: tuple[OperationFacts, ...] = ()
     trials: tuple[TrialFacts, ...] = ()
     stopped: str = ""
+    objective: str = ""
+    float_ms: float | None = None
     sensitivity: tuple[SensitivityFacts, ...] = ()
 
     @property
@@ -189,6 +195,27 @@ class ArtifactFacts:
     def peak_bytes(self) -> int:
         """Most bytes of values that exist at once."""
         return max((each.live_bytes for each in self.operations), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What the host that packaged measured of a file; never what a board takes.
+
+    Attributes:
+        runtime: what ran it.
+        package: that runtime's package and version.
+        threads: of the runtime.
+        latency_ms: median of one row.
+        latency_ms_p95: 95th percentile of one row.
+        memory_mib: growth of resident memory; None for microcontrollers.
+    """
+
+    runtime: str
+    package: str
+    threads: int
+    latency_ms: float
+    latency_ms_p95: float
+    memory_mib: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +237,8 @@ class PackageFacts:
         variants: its artifacts as profiles get them.
         artifacts: its files.
         errors: of the scores, one for each runtime.
+        host: the machine that packaged it, empty if what it measured is not here.
+        runs: what that machine measured; not signed.
     """
 
     model: str
@@ -226,6 +255,8 @@ class PackageFacts:
     variants: tuple[VariantFacts, ...] = ()
     artifacts: tuple[ArtifactFacts, ...] = ()
     errors: tuple[ErrorFacts, ...] = ()
+    host: str = ""
+    runs: tuple[RunFacts, ...] = ()
 
     def artifact_on(self, runtime: str) -> ArtifactFacts | None:
         """Return the file that a runtime runs, None if there is none."""

@@ -19,7 +19,8 @@ from edgeops.integrations.oci_registry.credentials import Credentials
 from edgeops.integrations.oci_registry.errors import RegistryRefused
 from edgeops.integrations.oci_registry.limits import RegistryLimits
 from edgeops.integrations.oci_registry.session import Session
-from edgeops.packaging.oci.layout import blob_path, read_layout, read_oci_manifest
+from edgeops.packaging.oci.files import blob_path
+from edgeops.packaging.oci.layout import read_layout, read_oci_manifest
 from edgeops.packaging.oci.manifest import OciManifest, check_file
 from edgeops.packaging.oci.staging import Staging, staged
 from edgeops.packaging.oci.words import Descriptor

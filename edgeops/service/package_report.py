@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from device_agent.protocol.ids import Digest
@@ -16,6 +17,7 @@ from edgeops.packaging.package import Package
 from edgeops.packaging.recipes.trials import Trial, pareto_front
 from edgeops.packaging.record.anatomy import Anatomy
 from edgeops.packaging.record.build_record import ArtifactRecord, BuildRecord
+from edgeops.packaging.record.measured import Measured, RunMeasured
 from edgeops.packaging.record.rebuild import record_of
 from edgeops.packaging.verify import check_blobs, verify_package
 from edgeops.reports.facts import VariantFacts
@@ -26,6 +28,7 @@ from edgeops.reports.package_facts import (
     GateFacts,
     OperationFacts,
     PackageFacts,
+    RunFacts,
     SensitivityFacts,
     SupportFacts,
     TrialFacts,
@@ -45,11 +48,11 @@ def gather(package: Package, keys: Path) -> PackageFacts:
 
     Raises:
         NotTrusted: its bytes are not those that its manifest names.
-        InvalidPackage: its build record is damaged.
+        InvalidPackage: its build record, or what was measured of it, is damaged.
     """
     check_blobs(package)
     record = record_of(package)
-    manifest = package.manifest
+    manifest, measured = package.manifest, _measured(package)
     signature, found = _whose(package, keys)
     return PackageFacts(
         model=manifest.model,
@@ -64,9 +67,39 @@ def gather(package: Package, keys: Path) -> PackageFacts:
         has_record=record is not None,
         gates=tuple(_gates(manifest, record)),
         variants=tuple(_variant(each) for each in manifest.variants),
-        artifacts=tuple(_artifacts(manifest, record)),
+        artifacts=tuple(_timed(each, measured) for each in _artifacts(manifest, record)),
         errors=() if record is None else tuple(_errors(each) for each in record.errors),
+        host="" if measured is None else measured.host,
+        runs=() if measured is None else tuple(_run(each) for each in measured.runs),
     )
+
+
+def _measured(package: Package) -> Measured | None:
+    """Return what was measured of a package; None if that is of another one, or not here."""
+    found = None if package.measured is None else Measured.from_bytes(package.measured)
+    return found if found is not None and found.package == package.digest else None
+
+
+def _run(run: RunMeasured) -> RunFacts:
+    return RunFacts(
+        runtime=run.runtime,
+        package=run.package,
+        threads=run.threads,
+        latency_ms=run.latency_ms,
+        latency_ms_p95=run.latency_ms_p95,
+        memory_mib=run.memory_mib,
+    )
+
+
+def _timed(artifact: ArtifactFacts, measured: Measured | None) -> ArtifactFacts:
+    """Return an artifact with the latencies of its search, if they are here."""
+    searches = () if measured is None else measured.searches
+    found = next((each for each in searches if each.format == artifact.format), None)
+    if found is None or not artifact.trials:
+        return artifact
+    took_ms = {each.recipe: each.latency_ms for each in found.trials}
+    trials = tuple(replace(each, latency_ms=took_ms.get(each.recipe)) for each in artifact.trials)
+    return replace(artifact, trials=trials, float_ms=found.float_ms)
 
 
 def _whose(package: Package, keys: Path) -> tuple[str, str]:
@@ -164,6 +197,7 @@ def _artifact(
         operations=operations,
         trials=tuple(_trials(making)),
         stopped=making.stopped,
+        objective=making.objective,
         sensitivity=tuple(_sensitivity(making, operations)),
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from device_agent.protocol.manifest import Budget, Manifest
+from device_agent.protocol.manifest import Budget, Manifest, Waiver
 from edgeops.cli.main import main
 from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidModel
 from edgeops.domain.profile import Profile
@@ -76,7 +76,9 @@ def test_a_package_keeps_the_arena_that_was_measured(build: Build, said: list[st
     assert manifest.lineage["runtime.tflm"].startswith("tflite-micro 0.dev")
     arena = manifest.lineage["arena.tflm"]
     assert int(arena.partition(" bytes (head 320, tail ")[0]) > 3000
-    assert any(line.endswith(f"bytes of flash, arena {arena}") for line in said)
+    (held,) = [line for line in said if line.startswith("gate 'fit' holds")]
+    assert held.endswith(f"it fits the flash, arena {arena}")
+    assert "multiplications a row, " in held and "FULLY_CONNECTED" in held
     assert not any("memory grows" in line for line in said)
 
 
@@ -112,6 +114,19 @@ def test_what_is_too_large_for_the_memory_says_by_how_much(build: Build) -> None
             f"{arena_kib} KiB that {BOARD} gives a model"
         )
     assert build(digits_as("int8"), small(arena_kib=arena // 1024 + 1)).variants
+
+
+def test_no_waiver_gives_a_board_memory_that_it_does_not_have(build: Build) -> None:
+    waiver = Waiver(gate="fit", reason="the next board will be larger")
+    for small_board in (small(arena_kib=1), small(flash_kib=1)):
+        with pytest.raises(GateFailed, match=f"1 KiB that {BOARD} gives a model"):
+            build(digits_as("int8"), small_board, waivers=(waiver,))
+    with pytest.raises(GateFailed, match="TFLM has no operator SIGN"):
+        build(with_operator(digits_as("float32"), "SOFTMAX", "SIGN"), waivers=(waiver,))
+    budget = Budget(memory_mib=0.001)  # on Linux it is a matter of opinion
+    linux = ("raspberry-pi-zero-2w",)
+    made = build(digits_as("int8"), budget=budget, profiles=linux, waivers=(waiver,))
+    assert made.waivers == (waiver,)
 
 
 def test_what_is_too_large_for_the_flash_says_by_how_much(build: Build) -> None:

@@ -6,6 +6,7 @@ Each goes in both ways: packaged as it is, and converted by a recipe.
 from __future__ import annotations
 
 import os
+import re
 import time
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from device_agent.protocol.chunks import MAX_BLOB_BYTES
-from edgeops.domain.errors import InvalidModel
+from edgeops.domain.errors import InvalidInput, InvalidModel
 from edgeops.packaging.build import build_package
 from edgeops.packaging.convert import Limits
 from edgeops.packaging.convert.errors import ConversionFailed
@@ -77,7 +78,7 @@ BAD: list[tuple[str, bytes, str, str]] = [
         "fills terabytes",
         hostile.onnx_file(hostile.fills_terabytes),
         "cannot run the model.*ConstantOfShape",
-        "export it again",
+        "it asks for more memory",
     ),
     ("NaN", hostile.onnx_file(hostile.weight(NAN)), "'w' hold NaN or infinity", "train it again"),
     (
@@ -439,3 +440,25 @@ def test_a_missing_signature_is_made_and_said(tmp_path: Path, recipe: str) -> No
     x = CALIBRATION[:1]
     want = load(models.digits_tflite(2)).run([x])[0]
     np.testing.assert_allclose(load(made.path).run([x])[0], want, atol=1e-2)
+
+
+@pytest.mark.parametrize("what", ["model", "golden", "evaluation", "calibration"])
+def test_a_pipe_is_refused_at_once(what: str, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    given: dict[str, Any] = {"models": (models.digits_tflite(),)}
+    given |= {"models": (pipe,)} if what == "model" else {what: pipe}
+    request = PackageRequest(name="m", version=1, profiles=("raspberry-pi-zero-2w",), **given)
+    with pytest.raises(InvalidInput, match="pipe is no regular file") as caught:
+        build_package(request, SigningKey.generate(), print)
+    assert caught.value.next_step
+
+
+def test_a_model_that_takes_long_is_said_to_and_ended(tmp_path: Path) -> None:
+    said: list[str] = []
+    limits = Limits(timeout_s=6.0, memory_mib=2048, tell_every_s=0.5)
+    with pytest.raises(ConversionFailed, match=r"looking into model\.onnx .* more than 6 s") as no:
+        examine(hostile.looping(), "onnx", tmp_path, limits, said.append)
+    assert "loops without end" in no.value.next_step
+    assert len(said) > 5
+    assert re.fullmatch(r"still looking into model\.onnx, since \d s, at most 6 s", said[0])

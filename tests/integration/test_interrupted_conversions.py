@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeops.demo.network import write_onnx
 from tests.conversions import CALIBRATION, HELD_OUT, LABELS
+from tests.digits_models import digits, train_second
 from tests.models import digits_tflite
 from tests.processes import process_runs
 
@@ -111,3 +113,34 @@ def test_a_full_disk_says_so_and_leaves_nothing_behind(tmp_path: Path, free_kib:
     assert "No space left on device" in found["cause"]
     assert found["next_step"]
     assert found["cache"] == []
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+@pytest.mark.parametrize("free_kib", [0, 4, 24, 100, 180], ids=lambda kib: f"{kib} KiB free")
+def test_a_full_disk_of_temporary_files_says_so_whatever_it_stops(
+    tmp_path: Path, free_kib: int, kind: str
+) -> None:
+    mount, model, split = tmp_path / "mount", tmp_path / f"m.{kind}", digits(0)
+    mount.mkdir()
+    if kind == "onnx":
+        write_onnx(train_second(split), model)
+    else:
+        model.write_bytes(digits_tflite(2).read_bytes())
+    profile = "raspberry-pi-5" if kind == "onnx" else "raspberry-pi-zero-2w"
+    np.savez(tmp_path / "held.npz", x=split.stream_x, y=split.stream_y)
+    np.savez(tmp_path / "cal.npz", x=split.train_x[:100])
+    done = subprocess.run(
+        ["unshare", "-Urm", sys.executable, "-m", "tests.full_disk_package", str(mount)]
+        + [str(free_kib), str(model), profile]
+        + [str(tmp_path / "held.npz"), str(tmp_path / "cal.npz")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["error"] == "StoreFailed", found
+    assert "disk" in found["next_step"]
+    assert found["left"] == []

@@ -63,7 +63,12 @@ def test_other_calibration_rows_are_told_with_what_they_changed(
 ) -> None:
     found = changes(first, packaged(tmp_path, 2))
     assert ("data", "calibration.tflite") in found
-    assert {section for section, _ in found} <= {"data", "evidence"}
+    ranges = found["recipe", ".tflite: ranges of activations"]
+    assert ranges.before.partition(", ")[0] == ranges.after.partition(", ")[0]
+    artifact = found["graph", "litert: artifact"]
+    assert artifact.before.startswith("sha256:") and artifact.before != artifact.after
+    others = {section for section, _ in found} - {"data", "evidence"}
+    assert others == {"recipe", "graph"}
 
 
 def test_another_recipe_changes_recipe_evidence_and_graph(first: Package, tmp_path: Path) -> None:

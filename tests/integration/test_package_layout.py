@@ -30,6 +30,7 @@ from edgeops.domain.errors import (
 from edgeops.packaging.oci.layout import read_layout, references, write_layout
 from edgeops.packaging.package import Package, chunked
 from edgeops.packaging.record.build_record import BUILD_KEY, BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.measured import Measured
 from edgeops.packaging.verify import check_blobs
 from edgeops.trust.keys import SigningKey
 from tests import models
@@ -99,6 +100,9 @@ def test_the_folder_is_an_oci_layout_that_follows_modelpack(tmp_path: Path) -> N
     manifest = json.loads((blobs / digest_hex(entry["digest"])).read_bytes())
     assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
     assert manifest["config"]["mediaType"] == "application/vnd.cncf.model.config.v1+json"
+    for each in manifest["layers"]:
+        named = each["annotations"]
+        assert named["org.opencontainers.image.title"] == named["org.cncf.model.filepath"]
     layers = {
         each["annotations"]["org.cncf.model.filepath"]: each["mediaType"]
         for each in manifest["layers"]
@@ -389,6 +393,9 @@ def test_the_same_inputs_give_the_same_bytes_elsewhere(tmp_path: Path) -> None:
             },
             check=True,
         )
+        (measured,) = (folder / "out" / "measured").iterdir()
+        assert Measured.from_bytes(measured.read_bytes()).runs[0].latency_ms > 0
+        measured.unlink()  # of this moment, beside the package
         made.append(files(folder / "out"))
     assert made[0] == made[1]
     assert len(made[0]) > 8

@@ -93,7 +93,8 @@ def test_an_error_that_may_grow_too_much_is_refused(diabetes: dict[str, Path]) -
 def test_targets_that_the_model_does_not_predict_are_refused(
     diabetes: dict[str, Path], tmp_path: Path
 ) -> None:
-    rows = np.load(diabetes["evaluation"])
+    with np.load(diabetes["evaluation"]) as file:
+        rows = dict(file)
     other = saved(tmp_path / "other.npz", x=rows["x"], y=rows["y"] / 1000)
     with pytest.raises(GateFailed, match="always answering the median"):
         numbers(diabetes, evaluation=other, golden=None)
@@ -110,7 +111,8 @@ def test_targets_that_the_model_does_not_predict_are_refused(
 def test_targets_that_tell_nothing_are_refused(
     diabetes: dict[str, Path], tmp_path: Path, y: np.ndarray, why: str
 ) -> None:
-    rows = np.load(diabetes["evaluation"])
+    with np.load(diabetes["evaluation"]) as file:
+        rows = dict(file)
     bad = saved(tmp_path / "bad.npz", x=rows["x"], y=y)
     with pytest.raises(InvalidGolden, match=why):
         numbers(diabetes, evaluation=bad, golden=None)

@@ -12,11 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgeops.cli.main import main
-from edgeops.domain.errors import NotTrusted
+from edgeops.domain.errors import InvalidPackage, NotTrusted
 from edgeops.packaging.build import build_package
 from edgeops.packaging.oci.layout import read_layout, write_layout
 from edgeops.packaging.package import Package
 from edgeops.packaging.record.build_record import BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.measured import processor
 from edgeops.packaging.record.rebuild import record_of
 from edgeops.packaging.request import PackageRequest
 from edgeops.reports import render_package
@@ -132,6 +133,47 @@ def test_json_has_what_the_record_has(home: Path) -> None:
         ("raspberry-pi-zero-2w", True),
         ("x86-64-generic", True),
     }
+
+
+def test_latency_and_memory_are_told_of_the_host_that_measured_them(home: Path) -> None:
+    facts = facts_of(home, "digits:1")
+    (run,), (artifact,) = facts["runs"], facts["artifacts"]
+    assert facts["host"].startswith(processor())
+    assert (run["runtime"], run["threads"]) == ("litert", 1)
+    assert 0 < run["latency_ms"] <= run["latency_ms_p95"] and run["memory_mib"] > 0
+    assert artifact["objective"] == "size" and artifact["float_ms"] > 0
+    made = [each for each in artifact["trials"] if each["size_bytes"] is not None]
+    assert made and all(each["latency_ms"] > 0 for each in made)
+    card = report(home, "digits:1", "-o", "card").stdout
+    assert "## Latency and memory on the host that packaged" in card
+    assert f"| {run['package']} | {run['latency_ms']:.3f} ms |" in card
+
+
+def test_the_gate_fit_records_what_the_model_costs(home: Path) -> None:
+    known, facts = package(home), facts_of(home, "digits:1")
+    (fit,) = [each for each in facts["gates"] if each["name"] == "fit"]
+    (verdict,) = fit["verdicts"]
+    record = record_of(known)
+    assert record is not None
+    anatomy = record.artifacts[0].anatomy
+    assert anatomy is not None and anatomy.macs > 0
+    size_bytes = known.manifest.variants[0].artifact.ref.size_bytes
+    assert verdict["found"].startswith(
+        f"litert: {size_bytes} bytes, {anatomy.macs} multiplications a row, "
+        f"{len(anatomy.operations)} operators ("
+    )
+    assert "3 FULLY_CONNECTED" in verdict["found"]
+    assert verdict["found"].endswith("memory grows by less than the 64 MiB allowed")
+
+
+def test_a_package_that_came_without_what_was_measured_is_told_without_it(home: Path) -> None:
+    known = dataclasses.replace(package(home), measured=None)
+    assert gather(known, home / "keys").runs == ()
+    of_another = dataclasses.replace(known, measured=package(home, "digits:2").measured)
+    assert gather(of_another, home / "keys").runs == ()
+    damaged = dataclasses.replace(known, measured=b"{}")
+    with pytest.raises(InvalidPackage, match="what was measured is damaged"):
+        gather(damaged, home / "keys")
 
 
 def test_errors_of_the_scores_are_those_of_the_evaluation_rows(home: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from device_agent.protocol.evidence import Evidence
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import GateFailed, InvalidGolden
-from edgeops.packaging.gates.evidence import check_fidelity, check_groups, check_labels, measure
+from edgeops.packaging.gates.evidence import check_fidelity, check_labels, measure
+from edgeops.packaging.gates.groups import check_groups, find_groups, striking
 from edgeops.packaging.rows.golden_rows import read_golden_rows
 from edgeops.packaging.rows.predictions import Predictions
 
@@ -29,7 +30,7 @@ def wrong(where: np.ndarray) -> np.ndarray:
 
 
 def checked(answers: np.ndarray, **slices: np.ndarray) -> None:
-    check_groups(TRUTH, said(TRUTH), said(answers), slices, "kws.tflite")
+    check_groups(find_groups(TRUTH, said(TRUTH), said(answers), slices), "kws.tflite")
 
 
 def measured(first: Predictions, second: Predictions, **slices: np.ndarray) -> Evidence:
@@ -63,6 +64,65 @@ def test_scattered_losses_fail_no_group_by_chance(seed: int) -> None:
     chance = np.random.default_rng(seed)
     lost = chance.random(4000) < 0.01
     checked(wrong(lost), light=NIGHT, site=chance.integers(0, 30, 4000).astype(str))
+
+
+RARE = np.concatenate([np.arange(295) % 9, np.full(5, 9)])
+"""Nine classes of about 33 rows, and one of five."""
+
+
+def lost_of_rare(rows: np.ndarray, truth: np.ndarray = RARE) -> np.ndarray:
+    return np.where(rows, (truth + 1) % 9, truth)
+
+
+@pytest.mark.parametrize("lost", [3, 4, 5])
+def test_a_class_of_five_rows_that_lost_most_of_them_is_named(lost: int) -> None:
+    after = lost_of_rare(np.arange(300) >= 300 - lost)
+    with pytest.raises(GateFailed, match=rf"ruins class 9: of the 5 rows .* {lost} are wrong"):
+        check_groups(find_groups(RARE, said(RARE), said(after), {}), "kws.tflite")
+
+
+def test_a_slice_of_few_rows_that_is_ruined_is_named() -> None:
+    tunnel = np.isin(np.arange(300), [4, 100, 201, 290])
+    groups = find_groups(
+        RARE, said(RARE), said(lost_of_rare(tunnel)), {"site": np.where(tunnel, "tunnel", "road")}
+    )
+    with pytest.raises(GateFailed, match="ruins slice site=tunnel"):
+        check_groups(groups, "kws.tflite")
+
+
+def test_a_class_that_lost_as_often_as_the_rest_fails_by_no_bad_luck() -> None:
+    # Six of ten classes of four rows lose one each; that one of ten loses three is likely then.
+    truth = np.repeat(np.arange(10), 4)
+    lost = np.isin(np.arange(40), [0, 1, 2, 4, 8, 12, 16, 20, 24, 28, 32])
+    groups = find_groups(truth, said(truth), said(lost_of_rare(lost, truth)), {})
+    check_groups(groups, "kws.tflite")
+    assert striking(groups)[0].startswith("class 0 loses 3 of the 4 rows")
+
+
+def test_rows_that_are_won_count_against_those_that_are_lost() -> None:
+    before = np.where(np.isin(np.arange(300), [298, 299]), 0, RARE)
+    after = np.where(np.isin(np.arange(300), [295, 296, 297]), 0, RARE)
+    check_groups(find_groups(RARE, said(before), said(after), {}), "kws.tflite")
+
+
+def test_what_strikes_but_proves_nothing_is_named_and_its_length_is_bounded() -> None:
+    two = lost_of_rare(np.arange(300) >= 298)
+    groups = find_groups(RARE, said(RARE), said(two), {})
+    check_groups(groups, "kws.tflite")
+    (line,) = striking(groups)
+    assert line.startswith("class 9 loses 2 of the 5 rows that the float model has right, too few")
+    assert striking(find_groups(RARE, said(RARE), said(RARE), {})) == ()
+    truth = np.arange(300)
+    *_, last = striking(find_groups(truth, said(truth), said(np.where(truth < 9, 99, truth)), {}))
+    assert last == "4 more classes or slices lose much"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_classes_of_few_rows_fail_none_by_chance(seed: int) -> None:
+    truth = np.repeat(np.arange(400), 5)
+    lost = np.random.default_rng(seed).random(2000) < 0.02
+    after = np.where(lost, (truth + 1) % 400, truth)
+    check_groups(find_groups(truth, said(truth), said(after), {}), "kws.tflite")
 
 
 def test_slices_are_in_the_evidence_and_come_back() -> None:
@@ -133,3 +193,39 @@ def test_a_model_that_finds_rare_things_beats_chance_though_not_the_commonest_cl
     for useless in (np.zeros(4000, np.int64), 1 - alarms, np.full(4000, -1)):
         with pytest.raises(GateFailed, match="by chance it would be"):
             check_labels(truth, said(useless), "rare.onnx")
+
+
+def test_labels_in_random_order_are_refused_but_for_one_in_a_hundred() -> None:
+    truth = np.arange(300) % 10
+    refused = 0
+    for seed in range(100):
+        other = np.random.default_rng(seed).permutation(truth)
+        try:
+            check_labels(other, said(truth), "kws.tflite")
+        except GateFailed as error:
+            assert "is not shown" in str(error)
+            refused += 1
+    assert refused >= 96
+
+
+def test_a_model_that_is_right_on_few_rows_knows_its_labels() -> None:
+    truth = np.array([0] * 18 + [1] * 2)
+    check_labels(truth, said(truth), "rare.onnx")
+    with pytest.raises(GateFailed) as caught:
+        check_labels(np.array([0, 0, 1]), said(np.array([0, 0, 1])), "rare.onnx")
+    assert caught.value.next_step.endswith("evaluate on more than 3 rows")
+
+
+def test_every_class_that_the_model_knows_and_no_row_is_of_is_in_the_evidence() -> None:
+    truth = np.arange(40) % 4
+    scores = np.eye(10, dtype=np.float32)[truth]
+    evidence = measure(
+        recipe="tflite-int8",
+        truth=truth,
+        float_predicted=said(truth, scores),
+        predicted=said(truth, scores),
+        sizes=(1, 1),
+        max_drop=0.1,
+    )
+    assert [at for at, each in enumerate(evidence.classes) if not each.rows] == [*range(4, 10)]
+    assert len(evidence.confusion) == 100

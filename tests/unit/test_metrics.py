@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +152,57 @@ def test_a_metric_that_is_not_there_says_so(own: str) -> None:
         read_metric("no_such_module_at_all:f")
     with pytest.raises(InvalidInput, match="is no function"):
         read_metric(f"{own}:number")
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """Write a module with a metric; return its name."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(module: str, body: str) -> str:
+        (tmp_path / f"{module}.py").write_text(body)
+        return f"{module}:f"
+
+    return write
+
+
+def test_a_metric_that_works_in_place_changes_nothing(written: Callable[[str, str], str]) -> None:
+    body = (
+        "import numpy as np\n"
+        "def f(scores, y):\n"
+        "    scores -= scores.max(); y += 0; y *= -1\n"
+        "    return float(np.abs(scores).mean() + y.sum())\n"
+    )
+    metric = read_metric(written("in_place_metric", body))
+    scores, y = SCORES.copy(), Y.astype(np.float64)
+    first = metric(scores, y)
+    assert np.array_equal(scores, SCORES) and np.array_equal(y, Y)
+    assert metric(scores, y) == first
+    found = measure_metric(metric, SCORES, SCORES, Y, max_drop=0.02)
+    assert (found.drop_low, found.drop_high) == (0.0, 0.0)
+
+
+def test_a_metric_that_ends_the_program_or_speaks_in_lines_is_an_error_of_one_line(
+    written: Callable[[str, str], str],
+) -> None:
+    for module, act in (("leaving_metric", "raise SystemExit(7)"), ("long_metric", "int('a\\nb')")):
+        metric = read_metric(written(module, f"def f(scores, y):\n    {act}\n"))
+        with pytest.raises(InvalidInput, match=f"metric {module}:f failed: ") as caught:
+            metric(SCORES, Y.astype(np.float64))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InvalidInput, match="cannot be imported: SystemExit"):
+        read_metric(written("leaving_module", "raise SystemExit(7)\n"))
+
+
+def test_what_is_no_function_says_what_to_name(written: Callable[[str, str], str]) -> None:
+    with pytest.raises(InvalidInput, match="is no function, but of type int") as caught:
+        read_metric(written("number_metric", "f = 3\n"))
+    assert "f(scores, y)" in caught.value.next_step
+
+
+@pytest.mark.parametrize("k", [5, 6, 1000])
+def test_the_best_of_all_classes_measures_nothing(k: int) -> None:
+    with pytest.raises(InvalidInput, match=f"metric top-{k} is always 1 of 5 classes") as caught:
+        read_metric(f"top-{k}")(SCORES, Y.astype(np.float64))
+    assert "top-4" in caught.value.next_step
+    assert read_metric("top-4")(SCORES, Y.astype(np.float64)) < 1

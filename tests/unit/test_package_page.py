@@ -85,13 +85,22 @@ def test_a_reader_finds_what_the_package_brings_and_what_its_gates_found() -> No
 def test_the_search_tells_every_candidate_the_front_and_why_it_stopped() -> None:
     found = section(full_page(), "search")
     text = text_of(found)
-    assert "1 tflite-float16 50.8 KiB 63.8 dB 98.0 % on the front" in text
-    assert "2 tflite-int8 27.5 KiB 26.7 dB 98.0 % chosen" in text
-    assert "5 tflite-int16 - - - the quantizer failed: KeyError" in text
+    assert "1 tflite-float16 50.8 KiB 63.8 dB 98.0 % 0.300 ms on the front" in text
+    assert "2 tflite-int8 27.5 KiB 26.7 dB 98.0 % - chosen" in text
+    assert "5 tflite-int16 - - - - the quantizer failed: KeyError" in text
+    assert "It searched by size. The float model took 0.500 ms a row on the host" in text
     assert "Why it stopped: all candidates were tried: 5 candidates." in text
     drawing = found[found.index("<svg") : found.index("</svg>")]
     assert ">2 tflite-int8<" in drawing
     assert "float model, 101.6 KiB" in drawing
+
+
+def test_what_the_packaging_host_measured_is_told_as_that_hosts_alone() -> None:
+    text = text_of(section(full_page(), "summary"))
+    assert "On the host that packaged Testing CPU, 2 cores, Linux x86_64" in text
+    assert "ai-edge-litert 2.3.0 0.214 ms 0.380 ms 7.5 MiB 1" in text
+    assert "It is not the board's latency" in text
+    assert "On the host that packaged" not in render_package(old_package())
 
 
 def test_sensitivity_is_drawn_by_short_names_and_told_by_full_ones() -> None:
@@ -337,6 +346,7 @@ def test_facts_of_a_package_are_json_with_the_names_of_their_fields() -> None:
         "size_bytes": 28_120,
         "sqnr_db": 26.7,
         "agreement": 0.98,
+        "latency_ms": None,
         "why_not": "",
         "on_front": True,
         "chosen": True,

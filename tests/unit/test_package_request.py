@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from device_agent.protocol.manifest import TensorSpec, Waiver
+from device_agent.protocol.manifest import Budget, TensorSpec, Waiver
 from edgeops.domain.errors import InvalidInput
 from edgeops.packaging.evaluate import choose_scores
 from edgeops.packaging.request import PackageRequest, check_request
@@ -48,12 +48,20 @@ def test_a_good_request_passes() -> None:
         {"lineage": {"source.onnx": "sha256:0"}},
         {"lineage": {"arena.tflm": "0 bytes"}},
         {"min_agent": "1"},
+        {"budget": Budget(memory_mib=-1.0)},
+        {"budget": Budget(latency_ms_p95=0.0)},
+        {"budget": Budget(memory_mib=float("nan"))},
+        {"budget": Budget(memory_mib=float("inf"))},
+        {"labels": ("", "", "")},
+        {"labels": ("yes", " ")},
+        {"labels": ("yes", "no", "yes")},
     ],
     ids=str,
 )
 def test_a_request_that_cannot_be_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput) as caught:
         check_request(replace(GOOD, **changes))
+    assert caught.value.next_step
 
 
 @pytest.mark.parametrize(("count", "most"), [(1, 1), (5, 9), (9, 5), (1797, 256), (256, 256)])

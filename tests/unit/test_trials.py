@@ -9,7 +9,7 @@ import pytest
 from device_agent.protocol.fields import Fields
 from edgeops.domain.errors import InvalidInput
 from edgeops.packaging.recipes import RECIPES
-from edgeops.packaging.recipes.trials import Search, Trial, pareto_front, ranked
+from edgeops.packaging.recipes.trials import Search, Trial, is_slower, pareto_front, ranked
 
 SMALL = Trial(
     recipe=RECIPES["tflite-int8"], size_bytes=100, sqnr_db=20.0, agreement=0.99, latency_ms=1.0
@@ -51,6 +51,15 @@ def test_a_small_file_that_takes_twice_as_long_as_the_float_model_comes_last() -
     assert ranked([FAR, worse], asked, 400, float_ms=1.0) == [worse, FAR]
     finest = replace(asked, objective="accuracy")
     assert ranked([smallest, SMALL], finest, 400, float_ms=1.0)[0] == smallest
+
+
+def test_what_is_slower_than_the_float_model_is_no_choice_for_latency() -> None:
+    asked = Search(objective="latency", min_sqnr_db=8.0, min_agreement=0.85, max_drop=0.02)
+    assert ranked([SMALL, FAST], asked, 400, float_ms=0.5) == [FAST, SMALL]
+    quick = replace(FAST, latency_ms=0.52, sqnr_db=10.0)  # as fast as the floats, but for chance
+    assert ranked([SMALL, quick], asked, 400, float_ms=0.5) == [quick, SMALL]
+    assert is_slower(SMALL, 0.5) and not is_slower(quick, 0.5)
+    assert ranked([SMALL, SLOW], asked, 400, float_ms=0.5)[0] == SMALL  # nothing else is there
 
 
 def test_accuracy_does_not_take_a_file_that_is_hardly_smaller() -> None:

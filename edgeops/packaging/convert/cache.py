@@ -118,4 +118,7 @@ def _disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreFailed(f"{folder}: {error.strerror or error}") from error
+        raise StoreFailed(
+            f"{folder}: {error.strerror or error}",
+            next_step="make room on its disk",
+        ) from error

@@ -33,6 +33,7 @@ from edgeops.packaging.convert.job import (
     failure_bytes,
 )
 from edgeops.packaging.convert.source import SourceKind, read_source
+from edgeops.packaging.files.scratch import NO_FOLDER
 from edgeops.packaging.record.anatomy import Anatomy
 
 _BYTES_PER_MIB = 1024 * 1024
@@ -47,9 +48,9 @@ def do_job(job: Job) -> bytes:
     except EdgeopsError as error:
         return failure_bytes(error)
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in _DISK and NO_FOLDER not in str(error):
             return _unknown(job, error)
-        why = f"converting to {job.name}: {error.strerror}"
+        why = f"converting to {job.name}: {error.strerror or error}"
         return failure_bytes(StoreFailed(why, next_step="make room on the disk, then try again"))
     except MemoryError:
         why = f"converting to {job.name} takes more than {job.memory_mib} MiB"
@@ -128,7 +129,10 @@ def _searched(data: bytes, job: Job, folder: Path | None) -> tuple[bytes, Report
 
     rows = _rows(job)
     if rows is None or job.search is None:
-        raise InvalidInput("a search needs calibration rows, none are given")
+        raise InvalidInput(
+            "a search needs calibration rows, none are given",
+            next_step="give some with --calibration: real inputs of the model, x in an .npz",
+        )
     bench: Bench
     if job.kind is SourceKind.TFLITE:
         from edgeops.packaging.convert.tflite_quantize import TfliteBench

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,13 @@ from edgeops.packaging.record.anatomy import Anatomy
 EXAMINING = Limits(timeout_s=120.0, memory_mib=4096)
 
 
-def examine(data: bytes, form: str, cache: Path, limits: Limits = EXAMINING) -> Anatomy:
+def examine(
+    data: bytes,
+    form: str,
+    cache: Path,
+    limits: Limits = EXAMINING,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Anatomy:
     """Run an artifact once on zeros, and return its anatomy.
 
     Args:
@@ -40,6 +46,7 @@ def examine(data: bytes, form: str, cache: Path, limits: Limits = EXAMINING) -> 
         form: its format.
         cache: folder in which anatomies are kept.
         limits: time and memory.
+        progress: told that it takes long.
 
     Raises:
         InvalidModel: it is hostile or damaged, or no device could run it.
@@ -57,7 +64,7 @@ def examine(data: bytes, form: str, cache: Path, limits: Limits = EXAMINING) -> 
     def make(target: Path) -> Report:
         with as_file(data, form, cache) as source:
             job = _job(Task.EXAMINE, source, limits, target=str(target.absolute()))
-            return run_job(job, limits)
+            return run_job(job, limits, progress)
 
     return Anatomy.from_bytes(cached(cache, key, "anatomy.json", make).path.read_bytes())
 
@@ -106,7 +113,10 @@ def as_file(data: bytes, form: str, folder: Path) -> Iterator[Source]:
             path.write_bytes(data)
             yield Source(path=path, kind=SourceKind(form), digest=digest_of(data))
     except OSError as error:
-        raise StoreFailed(f"{folder}: {error.strerror or error}") from error
+        raise StoreFailed(
+            f"{folder}: {error.strerror or error}",
+            next_step="make room on its disk",
+        ) from error
 
 
 def _job(

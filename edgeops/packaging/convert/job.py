@@ -127,7 +127,10 @@ class Job:
         try:
             data = encode(document)
         except ProtocolError as error:
-            raise InvalidInput(f"a path is no text: {error}") from error
+            raise InvalidInput(
+                f"a path is no text: {error}",
+                next_step="give the files names of plain text",
+            ) from error
         if len(data) > MAX_JOB_BYTES:
             raise InvalidInput(
                 f"recipe {self.recipe.name} and its paths take {len(data)} bytes, {MAX_JOB_BYTES} "
@@ -178,6 +181,8 @@ class Report:
         sensitivity: relative error of the answers when one operator alone is quantized, by its
             name.
         stopped: why a search stopped.
+        objective: what it was for.
+        float_ms: median of one row of the float model on this host, None where it is not told.
     """
 
     ranges: dict[str, tuple[float, float]] | None = None
@@ -188,6 +193,8 @@ class Report:
     trials: tuple[Trial, ...] = ()
     sensitivity: Mapping[str, float] = field(default_factory=dict)
     stopped: str = ""
+    objective: str = ""
+    float_ms: float | None = None
 
     def to_document(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -209,6 +216,8 @@ class Report:
             "trials": [each.to_document() for each in self.trials],
             "sensitivity": sensitivity,
             "stopped": self.stopped,
+            "objective": self.objective,
+            "float_ms": self.float_ms,
         }
 
     def to_bytes(self) -> bytes:
@@ -249,6 +258,8 @@ class Report:
             trials=fields.list_of("trials", Trial.from_fields, max_items=MAX_TRIALS),
             sensitivity=dict(fields.list_of("sensitivity", _error, max_items=MAX_TRIALS)),
             stopped=fields.text("stopped", max_length=MAX_TEXT),
+            objective=fields.text("objective") if fields.has("objective") else "",
+            float_ms=fields.number("float_ms") if fields.has("float_ms") else None,
         )
 
 

@@ -20,6 +20,7 @@ from edgeops.packaging.convert.errors import ConversionFailed
 from edgeops.packaging.convert.fidelity import relative_error
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.convert.onnx_file import OPSET, canonical, number_anew
+from edgeops.packaging.convert.onnx_run import remedy_of
 from edgeops.packaging.files.onnx_header import NEWEST_OPSETS, OLDEST_RUNTIME
 
 MAX_ERROR = 1e-4
@@ -57,8 +58,7 @@ def run_once(data: bytes) -> None:
         session.run(None, {each.name: _row(each) for each in session.get_inputs()})
     except Exception as error:  # its errors have no common class below Exception
         raise InvalidModel(
-            f"ONNX Runtime cannot run the model: {one_line(error)}",
-            next_step=f"export it again, as one file, with opset {OPSET} and ONNX's own operators",
+            f"ONNX Runtime cannot run the model: {one_line(error)}", next_step=remedy_of(error)
         ) from error
 
 

@@ -59,6 +59,7 @@ from edgeops.packaging.convert.ranges import (
     ranges_of,
 )
 from edgeops.packaging.convert.repair import Names, Settled, difference, settle
+from edgeops.packaging.files.scratch import check_room
 from edgeops.packaging.gates.effect import Promise
 from edgeops.packaging.recipes.schema import (
     CHANNEL,
@@ -70,6 +71,8 @@ from edgeops.packaging.recipes.schema import (
 )
 
 COMPARED_ROWS = 64
+FOLDED_MORE_BYTES = 64 * 1024
+"""Room for what folding of constants adds to a small model, besides its size once more."""
 MIN_OPSET = 13
 """One scale a channel came with it."""
 FOLDED = ("Clip", "Relu")
@@ -104,10 +107,14 @@ def quantize_onnx(
         return float_onnx(model)
     model, _ = bounded(model)
     if rows is None:
-        raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
+        raise InvalidInput(
+            f"{recipe.name} needs calibration rows, none are given",
+            next_step="give some with --calibration: real inputs of the model, x in an .npz",
+        )
     prepared = prepare(model)
     operators = prepared.quantized_by(recipe)
     if not quantized_weights(prepared.model, operators).total:
+        _check_halves(prepared.model)
         raise InvalidModel(
             f"nothing to quantize: {recipe.name} takes none of the model's weighted operators",
             next_step="package it as float32, or let the recipe take more operators",
@@ -123,6 +130,16 @@ def quantize_onnx(
         promise=promise_of(prepared, recipe, settled.excluded),
     )
     return settled.data, report
+
+
+def _check_halves(model: Any) -> None:
+    """Say that a model is of half floats, which is why no recipe finds anything in it."""
+    halves = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    if any(each.data_type in halves and len(each.dims) > 1 for each in model.graph.initializer):
+        raise InvalidModel(
+            "the model has weights of half floats (float16), recipes quantize those of float32",
+            next_step="give the float32 model that it was made from, or package it as it is",
+        )
 
 
 def rebuild_onnx(data: bytes, recipe: Recipe, making: Report) -> bytes:
@@ -177,8 +194,9 @@ def prepare(model: Any) -> Prepared:
     if opset < MIN_OPSET:
         model = onnx.version_converter.convert_version(model, OPSET)
     with tempfile.TemporaryDirectory(prefix="edgeops-onnx-") as folder:
-        path = Path(folder) / "folded.onnx"
-        open_session(model.SerializeToString(), save_to=path)
+        path, data = Path(folder) / "folded.onnx", model.SerializeToString()
+        check_room(path, 2 * len(data) + FOLDED_MORE_BYTES)
+        open_session(data, save_to=path)
         folded = onnx.load(path)
     flatten_biases(folded)
     folded.ir_version = min(folded.ir_version, MAX_IR_VERSION)

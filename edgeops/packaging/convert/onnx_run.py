@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the first import; see device_agent.runtimes
 
@@ -26,6 +27,9 @@ INPUT_DTYPES = {
 }
 _ORT_ERRORS = 3
 
+_MEMORY = re.compile(r"bad.?alloc|[Ff]ailed to allocate|AllocateRaw|out of memory", re.IGNORECASE)
+"""How ONNX Runtime says that memory is not to be had."""
+
 
 def open_session(data: bytes, *, optimized: bool = True, save_to: Path | None = None) -> Any:
     """Return a session on one thread, so that sums are added up in the same order each time.
@@ -46,9 +50,15 @@ def open_session(data: bytes, *, optimized: bool = True, save_to: Path | None = 
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class below Exception
         raise InvalidModel(
-            f"ONNX Runtime cannot load the model: {one_line(error)}",
-            next_step=f"export it again, as one file, with opset {OPSET}",
+            f"ONNX Runtime cannot load the model: {one_line(error)}", next_step=remedy_of(error)
         ) from error
+
+
+def remedy_of(error: Exception) -> str:
+    """Return the next step for what ONNX Runtime says when it loads or runs a model."""
+    if _MEMORY.search(str(error)):
+        return "it asks for more memory than it may have: make the values inside of it smaller"
+    return f"export it again, as one file, with opset {OPSET} and ONNX's own operators"
 
 
 def run_rows(data: bytes, rows: list[NDArray[Any]], *, optimized: bool) -> NDArray[Any]:
@@ -72,7 +82,10 @@ def run_session(session: Any, rows: list[NDArray[Any]]) -> NDArray[Any]:
 def _only_input(session: Any) -> TensorSpec:
     inputs = session.get_inputs()
     if len(inputs) != 1:
-        raise InvalidModel(f"the model has {len(inputs)} inputs, not one")
+        raise InvalidModel(
+            f"the model has {len(inputs)} inputs, not one",
+            next_step="export it with one input: join the others into it, or make them constants",
+        )
     dtype = INPUT_DTYPES.get(inputs[0].type)
     if dtype is None:
         raise InvalidModel(
@@ -94,4 +107,7 @@ def fit_rows(data: bytes, rows: NDArray[Any]) -> list[NDArray[Any]]:
     try:
         return [fit_row(row, spec) for row in rows]
     except BadInput as error:
-        raise InvalidInput(f"calibration rows do not fit the model: {error}") from error
+        raise InvalidInput(
+            f"calibration rows do not fit the model: {error}",
+            next_step="give rows in x as the application gives them to the model, [n, …]",
+        ) from error

@@ -20,11 +20,18 @@ import edgeops
 from device_agent.protocol.errors import ProtocolError
 from edgeops.domain.errors import StoreFailed
 from edgeops.packaging.convert.errors import ConversionFailed
-from edgeops.packaging.convert.job import MAX_REPORT_BYTES, PROGRESS, Job, Report
+from edgeops.packaging.convert.job import MAX_REPORT_BYTES, PROGRESS, Job, Report, Task
 
 POLL_S = 0.02
 MAX_STDERR_BYTES = 4000
 MAX_TOLD_BYTES = 64 * 1024
+_DOING = {
+    Task.CONVERT: "converting",
+    Task.SEARCH: "searching a recipe for",
+    Task.REBUILD: "making again",
+    Task.LOCATE: "looking for the operator that differs in",
+    Task.EXAMINE: "looking into",
+}
 CHILD_MODULE = "edgeops.packaging.convert.child"
 
 # Set before the interpreter starts, since most are read at the first import. A fixed hash seed
@@ -44,10 +51,11 @@ _PACKAGE_PARENT = Path(edgeops.__file__).resolve().parent.parent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one conversion may take."""
+    """What one conversion may take, and after how long it is said each time that it goes on."""
 
     timeout_s: float = 600.0
     memory_mib: int = 8192
+    tell_every_s: float = 15.0
 
 
 DEFAULT_LIMITS = Limits()
@@ -87,18 +95,23 @@ def run_job(
             env={**os.environ, **ENVIRONMENT, **({"TMPDIR": str(scratch)} if scratch else {})},
         )
     except OSError as error:
-        raise StoreFailed(f"cannot start a conversion: {error.strerror}") from error
+        raise StoreFailed(
+            f"cannot start a conversion: {error.strerror}",
+            next_step="end other processes, or make room in memory",
+        ) from error
     with out, err:
         try:
             _send(process, asked)
-            code = _wait(process, time.monotonic() + limits.timeout_s, _Teller(err, progress))
+            code = _wait(process, limits, _Teller(err, progress), job)
         finally:
             process.kill()
             process.wait()
         if code is None:
             raise ConversionFailed(
-                f"converting {job.source} to {job.name} took more than {limits.timeout_s:g} s",
-                next_step="give it more time, or a smaller model",
+                f"{_DOING[job.task]} {Path(job.source).name} ({job.recipe.name}) took more than "
+                f"{limits.timeout_s:g} s",
+                next_step="a model that loops without end never ends: export it without loops, or "
+                "give a smaller one",
             )
         return _read(code, out, err, job)
 
@@ -119,6 +132,10 @@ class _Teller:
     def __init__(self, file: IO[bytes], progress: Callable[[str], None]) -> None:
         self._file, self._progress, self._at = file.fileno(), progress, 0
 
+    def say(self, line: str) -> None:
+        """Say a line of our own."""
+        self._progress(line)
+
     def tell(self) -> None:
         """Pass on the whole lines that came since the last time."""
         new = os.pread(self._file, MAX_TOLD_BYTES, self._at)
@@ -129,11 +146,20 @@ class _Teller:
                 self._progress(line.removeprefix(PROGRESS))
 
 
-def _wait(process: subprocess.Popen[bytes], deadline_s: float, teller: _Teller) -> int | None:
+def _wait(
+    process: subprocess.Popen[bytes], limits: Limits, teller: _Teller, job: Job
+) -> int | None:
+    """Wait for the child, and say from time to time that it is still waited for."""
+    begun_s = told_s = time.monotonic()
     while (code := process.poll()) is None:
         teller.tell()
-        if time.monotonic() >= deadline_s:
+        now_s = time.monotonic()
+        if now_s >= begun_s + limits.timeout_s:
             return None
+        if now_s >= told_s + limits.tell_every_s:
+            told_s = now_s
+            since = f"since {now_s - begun_s:.0f} s, at most {limits.timeout_s:g} s"
+            teller.say(f"still {_DOING[job.task]} {Path(job.source).name}, {since}")
         time.sleep(POLL_S)
     teller.tell()
     return code
@@ -152,7 +178,8 @@ def _read(code: int, out: IO[bytes], err: IO[bytes], job: Job) -> Report:
         return Report.from_bytes(data)
     except ProtocolError as error:
         raise ConversionFailed(
-            f"{what} ended with {code} and no report ({error}): {_last_line(err)}"
+            f"{what} ended with {code} and no report ({error}): {_last_line(err)}",
+            next_step="export the model in another way; edgeops doctor looks at this machine",
         ) from error
 
 

@@ -250,6 +250,8 @@ class _Hunt:
                 trials=tuple(self.trials),
                 sensitivity={each.name: float(f"{each.error:.4g}") for each in costs},
                 stopped=f"{stopped}: {len(self.trials)} candidates",
+                objective=self._asked.objective,
+                float_ms=round(self._float_ms, 5),
             )
             return made.data, report
         nearest = max(self.trials, key=lambda each: each.sqnr_db, default=None)

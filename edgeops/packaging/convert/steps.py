@@ -8,13 +8,11 @@ model is converted once for all recipes.
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgeops.domain.errors import InvalidInput
@@ -26,6 +24,7 @@ from edgeops.packaging.convert.job import Job, Report, Task
 from edgeops.packaging.convert.process import DEFAULT_LIMITS, Limits, run_job
 from edgeops.packaging.convert.source import Source, SourceKind, read_source
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.files.scratch import save_scratch, scratch_folder
 from edgeops.packaging.recipes import RECIPES, Recipe
 from edgeops.packaging.recipes.trials import Search
 
@@ -232,10 +231,10 @@ def _do(
 
     def make(target: Path) -> Report:
         announce()
-        with tempfile.TemporaryDirectory(prefix="edgeops-convert-") as folder:
-            rows_file = Path(folder) / "rows.npy"
+        with scratch_folder("edgeops-convert-") as folder:
+            rows_file = folder / "rows.npy"
             if step.rows is not None:
-                np.save(rows_file, step.rows, allow_pickle=False)
+                save_scratch(rows_file, step.rows)
             job = Job(
                 task=Task.CONVERT if step.search is None else Task.SEARCH,
                 source=str(step.source.path.absolute()),
@@ -249,6 +248,6 @@ def _do(
                 others=step.others,
                 search=step.search,
             )
-            return run_job(job, limits, progress, Path(folder))
+            return run_job(job, limits, progress, folder)
 
     return cached(cache, step.key, f"model.{step.recipe.format}", make)

@@ -87,7 +87,10 @@ def quantize_tflite(
         return bench.as_float(), Report(notes=tuple(bench.notes))
     _check_promise(bench, recipe)
     if recipe.needs_calibration and rows is None:
-        raise InvalidInput(f"{recipe.name} needs calibration rows, none are given")
+        raise InvalidInput(
+            f"{recipe.name} needs calibration rows, none are given",
+            next_step="give some with --calibration: real inputs of the model, x in an .npz",
+        )
     which = "random rows" if rows is None else "calibration rows"
     fitted = bench.random() if rows is None else bench.fit(rows)
     ranges, notes = None, list(bench.notes)
@@ -240,7 +243,10 @@ def fit_rows(data: bytes, rows: NDArray[Any]) -> Rows:
     try:
         return [fit_row(row, spec) for row in rows]
     except BadInput as error:
-        raise InvalidInput(f"calibration rows do not fit the model: {error}") from error
+        raise InvalidInput(
+            f"calibration rows do not fit the model: {error}",
+            next_step="give rows in x as the application gives them to the model, [n, …]",
+        ) from error
 
 
 def _without(recipe: Recipe, excluded: Collection[str]) -> Recipe:
@@ -294,7 +300,10 @@ def _left_float(found: Contents) -> list[str]:
 def _only_input(interpreter: Any) -> tuple[TensorSpec, int]:
     details = interpreter.get_input_details()
     if len(details) != 1:
-        raise InvalidModel(f"the model has {len(details)} inputs, not one")
+        raise InvalidModel(
+            f"the model has {len(details)} inputs, not one",
+            next_step="export it with one input: join the others into it, or make them constants",
+        )
     detail = details[0]
     shape = tuple(int(size) for size in detail["shape"])
     dtype = np.dtype(detail["dtype"]).name

@@ -7,6 +7,7 @@ from pathlib import Path
 from device_agent.protocol.chunks import MAX_BLOB_BYTES
 from edgeops.domain.errors import InvalidModel
 from edgeops.packaging.files.protobuf import NotProtobuf, fields
+from edgeops.packaging.files.regular import check_regular
 
 TFLITE_IDENTIFIER = b"TFL3"
 """File identifier of TFLite's flatbuffers schema (schema.fbs), at offset 4."""
@@ -48,6 +49,7 @@ def read_model_file(path: Path) -> bytes:
     if path.is_dir():
         kind = "a TensorFlow SavedModel" if (path / "saved_model.pb").exists() else "no model"
         raise InvalidModel(f"{path} is a folder ({kind})", next_step=_CONVERT)
+    check_regular(path, InvalidModel)
     try:
         size_bytes = path.stat().st_size
         if size_bytes > MAX_BLOB_BYTES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from device_agent.protocol.preprocessing import Preprocessing
 from edgeops.packaging.convert import Converted
 from edgeops.packaging.engines import Engine
 from edgeops.packaging.evaluate import Trial
+from edgeops.packaging.files.scratch import scratch_folder, write_scratch
 
 MAX_LINEAGE = 500
 AS_IS = "as-is"
@@ -34,6 +34,7 @@ class ModelFile:
         calibration: digest of the rows that its ranges were taken from, None without.
         preprocessing: what is done to each row first, also for its float model.
         thresholds: how sure it must be of a class, also its float model.
+        refused: candidates of its search that gates refused before it.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ModelFile:
     calibration: Digest | None = None
     preprocessing: Preprocessing | None = None
     thresholds: tuple[float, ...] = ()
+    refused: int = 0
 
     @property
     def label(self) -> str:
@@ -78,11 +80,13 @@ def on_trial(file: ModelFile, engine: Engine, data: bytes | None = None) -> Iter
         file: the model file.
         engine: what runs it.
         data: other bytes of the same format, e.g. its float model.
+
+    Raises:
+        StoreFailed: the disk of temporary files said no.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeops-package-") as name:
-        folder = Path(name)
+    with scratch_folder("edgeops-package-") as folder:
         artifact = folder / f"model.{file.format}"
-        artifact.write_bytes(file.data if data is None else data)
+        write_scratch(artifact, file.data if data is None else data)
         yield Trial(
             name=file.name,
             engine=engine,

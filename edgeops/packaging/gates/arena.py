@@ -24,6 +24,7 @@ from device_agent.protocol.fields import Fields
 from device_agent.runtimes.child import AGENT_FOLDER, LOAD_AGENT
 from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidModel, StoreFailed
 from edgeops.packaging.engines import Engine
+from edgeops.packaging.files.scratch import HOW
 
 TIMEOUT_S = 120.0
 MAX_FINDINGS_BYTES = 64 * 1024
@@ -127,14 +128,22 @@ def _findings(model: bytes, engine: Engine, timeout_s: float) -> Fields:
             ).returncode
             said, words = _start(out), _start(err).decode(errors="replace").split()
     except subprocess.TimeoutExpired as error:
-        raise InvalidModel(f"TFLM did not end in {timeout_s:g} s") from error
+        raise InvalidModel(
+            f"TFLM did not end in {timeout_s:g} s",
+            next_step="make the model smaller, or leave the profile out",
+        ) from error
     except OSError as error:
-        raise StoreFailed(f"cannot run {engine.name}: {error.strerror}") from error
+        raise StoreFailed(
+            f"cannot run {engine.name}: {error.strerror or error}", next_step=HOW
+        ) from error
     try:
         return Fields(decode(said, max_bytes=MAX_FINDINGS_BYTES), "arena")
     except ProtocolError as error:
         ended = " ".join(words)[-MAX_WORDS:] or "it said nothing"
-        raise EdgeopsError(f"{engine.name} ended with {code} and no findings: {ended}") from error
+        raise EdgeopsError(
+            f"{engine.name} ended with {code} and no findings: {ended}",
+            next_step="remove HOME/cache/environments, it is made again; or leave the profile out",
+        ) from error
 
 
 def _start(file: IO[bytes]) -> bytes:

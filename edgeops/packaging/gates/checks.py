@@ -14,8 +14,9 @@ from edgeops.packaging.evaluate import Evaluation
 from edgeops.packaging.files.model_file import ModelFile
 from edgeops.packaging.gates.effect import EFFECT_GATE, Promise, check_effect
 from edgeops.packaging.gates.evidence import QUALITY_GATE
+from edgeops.packaging.gates.fit import told_cost
 from edgeops.packaging.gates.runtime import check_runtimes
-from edgeops.packaging.gates.verdicts import FIT_GATE, Check
+from edgeops.packaging.gates.verdicts import FIT_GATE, RUNTIME_GATE, Check, of_artifact
 from edgeops.packaging.recipes import AUTO, Recipe
 from edgeops.packaging.record.anatomy import Anatomy
 from edgeops.packaging.rows.golden_rows import LabelledRows
@@ -61,12 +62,18 @@ def effect_checks(
     """Yield a check for each converted artifact: did the recipe do what it promises?"""
     for form, file in files.items():
         if file.made is not None:
-            yield partial(_check_effect, file, file.made.making.promise, anatomies.get(form))
+            promise = file.made.making.promise
+            yield of_artifact(
+                EFFECT_GATE, form, partial(_check_effect, file, promise, anatomies.get(form))
+            )
 
 
 def _check_effect(file: ModelFile, promise: Promise, found: Anatomy | None) -> str:
     if found is None:
-        raise GateFailed(f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made")
+        raise GateFailed(
+            f"gate {EFFECT_GATE!r}: nothing shows what {file.recipe} made",
+            next_step="install what reads the format: edgeops doctor says what is missing",
+        )
     sizes = len(file.float_data or file.data), len(file.data)
     return check_effect(promise, found, name=file.label, recipe=file.recipe, sizes=sizes)
 
@@ -80,7 +87,7 @@ def runtime_checks(
     """Yield a check for each artifact: do all its runtimes answer alike?"""
     for form, file in files.items():
         found = {each: e for each, e in evaluations.items() if FORMAT_OF_RUNTIME[each] == form}
-        yield partial(check_runtimes, file, found, rows, cache)
+        yield of_artifact(RUNTIME_GATE, form, partial(check_runtimes, file, found, rows, cache))
 
 
 def golden_checks(evaluations: Mapping[str, Evaluation], min_accuracy: float) -> Iterator[Check]:
@@ -91,7 +98,8 @@ def golden_checks(evaluations: Mapping[str, Evaluation], min_accuracy: float) ->
             (found.golden_accuracy, "the rows kept for devices"),
         ):
             if share is not None:
-                yield partial(_check_golden, share, what, runtime, min_accuracy)
+                check = partial(_check_golden, share, what, runtime, min_accuracy)
+                yield of_artifact(GOLDEN_GATE, FORMAT_OF_RUNTIME[runtime], check)
 
 
 def _check_golden(share: float, what: str, runtime: str, min_accuracy: float) -> str:
@@ -108,23 +116,31 @@ def memory_checks(
     planned: Sequence[PlannedVariant],
     budgets: Sequence[Budget],
     evaluations: Mapping[str, Evaluation],
+    files: Mapping[str, ModelFile],
+    anatomies: Mapping[str, Anatomy],
 ) -> Iterator[Check]:
-    """Yield a check of each variant's memory; microcontrollers have arenas instead.
+    """Yield a check of what each variant for Linux costs; microcontrollers have arenas instead.
 
     Latency is for the device to judge: this machine is another one.
     """
     for each, budget in zip(planned, budgets, strict=True):
-        if budget.memory_mib is not None and each.profiles[0].device_class != MCU:
+        if each.profiles[0].device_class != MCU:
+            cost = told_cost(files[each.format], anatomies.get(each.format))
             used_mib = evaluations[each.runtime].memory_mib
-            yield partial(_check_memory, each, used_mib, budget.memory_mib)
+            check = partial(_check_memory, each, cost, used_mib, budget.memory_mib)
+            yield of_artifact(FIT_GATE, each.format, check)
 
 
-def _check_memory(planned: PlannedVariant, used_mib: float, allowed_mib: float) -> str:
+def _check_memory(
+    planned: PlannedVariant, cost: str, used_mib: float, allowed_mib: float | None
+) -> str:
     """Hold growth of memory against the budget; the figure itself is another each time."""
+    if allowed_mib is None:
+        return f"{planned.runtime}: {cost}; no budget limits its memory"
     if used_mib > allowed_mib:
         raise GateFailed(
             f"gate {FIT_GATE!r}: {used_mib:.1f} MiB on {planned.runtime}, {allowed_mib:g} MiB "
             f"allowed for {', '.join(profile.id for profile in planned.profiles)}",
             next_step="make the model smaller, leave the profile out, or set a budget",
         )
-    return f"{planned.runtime}: memory grows by less than the {allowed_mib:g} MiB allowed"
+    return f"{planned.runtime}: {cost}; memory grows by less than the {allowed_mib:g} MiB allowed"

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import MetricEvidence
-from edgeops.domain.errors import GateFailed, InvalidInput
+from device_agent.runtimes.refusals import one_line
+from edgeops.domain.errors import EdgeopsError, GateFailed, InvalidInput
 from edgeops.packaging.gates.evidence import CONFIDENCE, QUALITY_GATE, sqnr_of
+from edgeops.packaging.rows.golden_rows import MAX_EVALUATED_ROWS
 from edgeops.statistics.intervals import bootstrap_interval
 
 MIN_ROWS = 30
@@ -60,9 +62,11 @@ class Metric:
         """
         try:
             found = float(self.measure(scores, y))
-        except Exception as error:
+        except EdgeopsError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever a function of somebody's own does
             raise InvalidInput(
-                f"metric {self.name} failed: {type(error).__name__}: {str(error)[:200]}",
+                f"metric {self.name} failed: {type(error).__name__}: {one_line(error)[:200]}",
                 next_step="it takes scores [n, classes] and y [n, ...], and returns one number",
             ) from error
         if not math.isfinite(found):
@@ -72,11 +76,25 @@ class Metric:
             )
         return found
 
-    def drop(self, float_value: float, value: float) -> float:
-        """Return how much is lost; see the module's docstring."""
+    def drop(self, float_value: float, value: float, usual: float = 0.0) -> float:
+        """Return how much is lost; see the module's docstring.
+
+        Args:
+            float_value: of the float model.
+            value: of the artifact.
+            usual: an error that growth is a share of where the float model's own is smaller.
+        """
         if self.is_error:
-            return (value - float_value) / max(abs(float_value), _TINY)
+            return (value - float_value) / max(abs(float_value), usual, _TINY)
         return float_value - value
+
+    def lost(self, usual: float = 0.0) -> Callable[[Scores, Scores, Targets], float]:
+        """Return the drop as a function of both models' scores and ``y``, for a bootstrap."""
+
+        def statistic(before: Scores, after: Scores, y: Targets) -> float:
+            return self.drop(self(before, y), self(after, y), usual)
+
+        return statistic
 
 
 def read_metric(name: str) -> Metric:
@@ -108,6 +126,7 @@ def measure_metric(
     y: NDArray[np.generic],
     *,
     max_drop: float,
+    confidence: float = CONFIDENCE,
 ) -> MetricEvidence:
     """Return a metric of the float model and of the artifact, and the interval of the drop.
 
@@ -119,6 +138,7 @@ def measure_metric(
         scores: ``[n, ...]`` of the artifact.
         y: ``[n, ...]`` classes or targets.
         max_drop: the bar, kept with it.
+        confidence: of the interval.
 
     Raises:
         InvalidInput: the metric fails.
@@ -132,24 +152,21 @@ def measure_metric(
     before, after = (each.reshape(len(y), -1).astype(np.float64) for each in (float_scores, scores))
     truth = y.astype(np.float64)
 
-    def lost(first: Scores, second: Scores, part: Targets) -> float:
-        return metric.drop(metric(first, part), metric(second, part))
-
     interval = bootstrap_interval(
-        lost,
+        metric.lost(),
         (before, after, truth),
         rng=np.random.default_rng(_SEED),
-        confidence=CONFIDENCE,
-        resamples=RESAMPLES,
+        confidence=confidence,
+        resamples=max(RESAMPLES, math.ceil(4 / (1.0 - confidence))),
     )
     return MetricEvidence(
         name=metric.name,
         rows=len(y),
-        float_value=_digits(metric(before, truth)),
-        value=_digits(metric(after, truth)),
-        drop_low=_digits(interval.low),
-        drop_high=_digits(interval.high),
-        confidence=CONFIDENCE,
+        float_value=digits(metric(before, truth)),
+        value=digits(metric(after, truth)),
+        drop_low=digits(interval.low),
+        drop_high=digits(interval.high),
+        confidence=confidence,
         max_drop=max_drop,
         sqnr_db=sqnr_of(before, after),
     )
@@ -168,9 +185,12 @@ def check_metric(metric: Metric, found: MetricEvidence, name: str) -> str:
     if found.drop_high < found.max_drop:
         return said
     what = "share of the error" if metric.is_error else "drop"
+    how = "use another recipe, better calibration rows, or ask for less with --max-drop"
+    if found.rows < MAX_EVALUATED_ROWS:
+        how = "use another recipe, better calibration rows, or more evaluation rows"
     raise GateFailed(
         f"gate {QUALITY_GATE!r}: {name}: {said}; a {what} below {found.max_drop:g} must be shown",
-        next_step="use another recipe, better calibration rows, or more evaluation rows",
+        next_step=how,
     )
 
 
@@ -201,17 +221,25 @@ def _own(name: str) -> Metric:
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever the user's module raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise InvalidInput(
-            f"metric {name} cannot be imported: {type(error).__name__}: {str(error)[:200]}",
+            f"metric {name} cannot be imported: {type(error).__name__}: {one_line(error)[:200]}",
             next_step="name MODULE:FUNCTION, of a module in this folder or installed here",
         ) from error
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise InvalidInput(f"metric {name} is no function")
+        raise InvalidInput(
+            f"metric {name} is no function, but of type {type(found).__name__}",
+            next_step="name a function f(scores, y) of that module, which returns one number",
+        )
+
+    def measure(scores: Scores, y: Targets) -> float:
+        # Of copies: a function that works in place would change what is measured next.
+        return float(found(scores.copy(), y.copy()))
+
     is_error = bool(getattr(found, "is_error", False))
-    return Metric(name=name, measure=found, is_error=is_error, takes_targets=True)
+    return Metric(name=name, measure=measure, is_error=is_error, takes_targets=True)
 
 
 def _accuracy(scores: Scores, y: Targets) -> float:
@@ -220,6 +248,11 @@ def _accuracy(scores: Scores, y: Targets) -> float:
 
 def _top(k: int) -> Measure:
     def measure(scores: Scores, y: Targets) -> float:
+        if k >= scores.shape[1]:
+            raise InvalidInput(
+                f"metric top-{k} is always 1 of {scores.shape[1]} classes: it measures nothing",
+                next_step=f"choose top-1 to top-{max(1, scores.shape[1] - 1)}, or accuracy",
+            )
         own = scores[np.arange(len(y)), y.astype(np.intp)]
         return float(((scores > own[:, np.newaxis]).sum(axis=1) < k).mean())
 
@@ -267,7 +300,7 @@ def _rmse(scores: Scores, y: Targets) -> float:
     return float(np.sqrt(((scores - y.reshape(scores.shape)) ** 2).mean()))
 
 
-def _digits(value: float) -> float:
+def digits(value: float) -> float:
     """Return six digits: below what rows can tell, above what the last bits of a float do."""
     return float(f"{value:.6g}")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME
@@ -19,11 +20,18 @@ from edgeops.packaging.gates.evidence import (
     MIN_SQNR_DB,
     QUALITY_GATE,
     check_fidelity,
-    check_groups,
     check_labels,
     check_quality,
+    confidence_after,
     drop_of,
     measure,
+)
+from edgeops.packaging.gates.groups import Group, check_groups, find_groups, striking
+from edgeops.packaging.gates.metric_slices import (
+    MeasuredSlice,
+    check_slices,
+    measure_slices,
+    striking_slices,
 )
 from edgeops.packaging.gates.metrics import (
     ACCURACY,
@@ -33,6 +41,8 @@ from edgeops.packaging.gates.metrics import (
     measure_metric,
 )
 from edgeops.packaging.gates.score_errors import ScoreErrors, score_errors
+from edgeops.packaging.gates.verdicts import of_artifact
+from edgeops.packaging.rows.drawing import mix_of
 from edgeops.packaging.rows.golden_rows import LabelledRows
 from edgeops.packaging.rows.predictions import Predictions
 from edgeops.packaging.rows.reference import ROWS_WANTED, make_plan, make_reference
@@ -60,6 +70,7 @@ class Quality:
         reference: bytes of the reference profile.
         unsure: rows on which the artifact is below the threshold of its class.
         errors: of the scores, row by row; None if there is no float model to compare with.
+        striking: a line about each class or slice that lost much without failing.
     """
 
     evidence: Evidence | None
@@ -69,6 +80,7 @@ class Quality:
     reference: bytes
     unsure: int = 0
     errors: ScoreErrors | None = None
+    striking: tuple[str, ...] = ()
 
 
 def evaluate_quality(
@@ -95,21 +107,31 @@ def evaluate_quality(
         GateFailed: too few rows for the metric.
     """
     if rows.y is None and rows.targets is None:
-        raise InvalidGolden("the evaluation rows have no labels (y)")
+        raise InvalidGolden(
+            "the evaluation rows have no labels (y)",
+            next_step="give the true classes, or numbers, as y in the .npz",
+        )
     with on_trial(file, found.engine) as trial:
         predicted = predict(trial, rows, like=found.outputs, scores=found.scores)
     float_predicted = predicted
     if file.float_data is not None:
         with on_trial(file, found.engine, file.float_data) as trial:
             float_predicted = predict(trial, rows, like=found.outputs, scores=None)
+    every = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
+    answered = every.mix()
+    rows, float_predicted, predicted = answered.rows, answered.before, answered.after
     x = np.asarray(rows.x, dtype=np.float32)
     reference = make_reference(make_plan(x), x, predicted, rows.y)
-    answered = _Answered(file=file, rows=rows, before=float_predicted, after=predicted)
+    groups, parts = every.groups(), every.parts(metric)
+    measured = answered.measured(metric, max_drop, parts)
+    told = striking(groups)
+    if measured is not None:
+        told += striking_slices(metric, parts, measured)
     return Quality(
-        evidence=answered.evidence(max_drop),
+        evidence=answered.evidence(max_drop, every),
         drop=None if rows.y is None else drop_of(rows.y, float_predicted, predicted),
-        metric=answered.measured(metric, max_drop),
-        hidden=answered.hidden(metric),
+        metric=measured,
+        hidden=answered.hidden(metric, groups, parts, measured),
         reference=reference.to_bytes(),
         unsure=predicted.unsure,
         errors=(
@@ -117,6 +139,7 @@ def evaluate_quality(
             if file.float_data is None
             else score_errors(found.engine.runtime, float_predicted, predicted)
         ),
+        striking=told,
     )
 
 
@@ -129,42 +152,92 @@ class _Answered:
     before: Predictions
     after: Predictions
 
-    def evidence(self, max_drop: float) -> Evidence | None:
-        """Return the evidence of a model that tells classes."""
+    def mix(self) -> _Answered:
+        """Return what was answered to the rows that have the mix of their file."""
+        rows = mix_of(self.rows)
+        before, after = (each.first(len(rows.x)) for each in (self.before, self.after))
+        return replace(self, rows=rows, before=before, after=after)
+
+    def evidence(self, max_drop: float, every: _Answered) -> Evidence | None:
+        """Return the evidence of a model that tells classes; by part it is of every row."""
         if self.rows.y is None:
             return None
+        found = self._measured(self.rows.y, max_drop)
+        if every.rows.y is not None and len(every.rows.x) > len(self.rows.x):
+            whole = every._measured(every.rows.y, max_drop)
+            found = replace(found, slices=whole.slices)
+            if len(whole.classes) == len(found.classes):
+                found = replace(found, classes=whole.classes)
+        return found
+
+    def _measured(self, truth: NDArray[np.int64], max_drop: float) -> Evidence:
         data, float_data = self.file.data, self.file.float_data
         found = measure(
             recipe=self.file.recipe,
-            truth=self.rows.y,
+            truth=truth,
             float_predicted=self.before,
             predicted=self.after,
             sizes=(len(data if float_data is None else float_data), len(data)),
             max_drop=max_drop,
             slices=self.rows.slices,
+            confidence=confidence_after(self.file.refused),
         )
         if float_data is None:  # nothing was converted: nothing is lost, however few the rows
             return replace(found, drop_low=0.0, drop_high=0.0)
         return found
 
-    def measured(self, metric: Metric, max_drop: float) -> MetricEvidence | None:
+    def measured(
+        self, metric: Metric, max_drop: float, parts: tuple[MeasuredSlice, ...]
+    ) -> MetricEvidence | None:
         """Return what another metric than accuracy says."""
         y = self.rows.y if self.rows.targets is None else self.rows.targets
         if metric is ACCURACY or y is None:
             return None
         if self.before.scores is None or self.after.scores is None:
-            raise InvalidInput(f"metric {metric.name} needs scores, and there are none")
-        return measure_metric(metric, self.before.scores, self.after.scores, y, max_drop=max_drop)
+            raise InvalidInput(
+                f"metric {metric.name} needs scores, and there are none",
+                next_step="use the metric accuracy, or a model whose output is scores",
+            )
+        found = measure_metric(
+            metric,
+            self.before.scores,
+            self.after.scores,
+            y,
+            max_drop=max_drop,
+            confidence=confidence_after(self.file.refused),
+        )
+        return replace(found, slices=tuple(each.found for each in parts))
 
-    def hidden(self, metric: Metric) -> GateFailed | None:
+    def parts(self, metric: Metric) -> tuple[MeasuredSlice, ...]:
+        """Return another metric than accuracy, slice by slice."""
+        y = self.rows.y if self.rows.targets is None else self.rows.targets
+        before, after = self.before.scores, self.after.scores
+        if metric is ACCURACY or y is None or before is None or after is None:
+            return ()
+        return measure_slices(metric, before, after, y, self.rows.slices)
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return what became of each class and slice of a model that tells classes."""
+        if self.rows.y is None:
+            return ()
+        return find_groups(self.rows.y, self.before, self.after, self.rows.slices)
+
+    def hidden(
+        self,
+        metric: Metric,
+        groups: tuple[Group, ...],
+        parts: tuple[MeasuredSlice, ...],
+        measured: MetricEvidence | None,
+    ) -> GateFailed | None:
         """Return why the rows measure nothing, or what hides in the mean."""
         try:
             if self.rows.targets is not None and self.before.scores is not None:
                 check_targets(metric, self.before.scores, self.rows.targets, self.file.label)
             if self.rows.y is not None:
-                truth, name = self.rows.y, self.file.label
-                check_labels(truth, self.before, name)
-                check_groups(truth, self.before, self.after, self.rows.slices, name)
+                check_labels(self.rows.y, self.before, self.file.label)
+                check_groups(groups, self.file.label)
+            if measured is not None:
+                check_slices(metric, parts, measured, self.file.label)
         except GateFailed as error:
             return error
         return None
@@ -187,7 +260,8 @@ def quality_checks(
     """
     for runtime, quality in qualities.items():
         name = files[FORMAT_OF_RUNTIME[runtime]].label
-        yield partial(_check_quality, quality, name, runtime, metric)
+        check = partial(_check_quality, quality, name, runtime, metric)
+        yield of_artifact(QUALITY_GATE, FORMAT_OF_RUNTIME[runtime], check)
 
 
 def _check_quality(quality: Quality, name: str, runtime: str, metric: Metric) -> str:
@@ -198,7 +272,10 @@ def _check_quality(quality: Quality, name: str, runtime: str, metric: Metric) ->
         return said
     evidence = quality.evidence
     if evidence is None or quality.drop is None:
-        raise GateFailed(f"gate {QUALITY_GATE!r}: nothing was measured of {name}")
+        raise GateFailed(
+            f"gate {QUALITY_GATE!r}: nothing was measured of {name}",
+            next_step="give y of classes, or a --metric for models that predict numbers",
+        )
     check_quality(evidence, quality.drop, name)
     if quality.hidden is not None:
         raise quality.hidden
@@ -217,9 +294,11 @@ def fidelity_checks(
         if file.float_data is None:
             continue
         if quality.evidence is not None:
-            yield partial(_check_fidelity, quality.evidence, file.label, runtime, bars)
+            check = partial(_check_fidelity, quality.evidence, file.label, runtime, bars)
+            yield of_artifact(FIDELITY_GATE, file.format, check)
         elif quality.metric is not None:
-            yield partial(_check_likeness, quality.metric, file, runtime, bars)
+            likeness = partial(_check_likeness, quality.metric, file, runtime, bars)
+            yield of_artifact(FIDELITY_GATE, file.format, likeness)
 
 
 def _check_likeness(
@@ -259,6 +338,8 @@ def tell(
                 f"{name}: {metric.name} {metric.value:.4g}, float {metric.float_value:.4g}, SQNR "
                 f"{metric.sqnr_db:.1f} dB"
             )
+        for line in quality.striking:
+            progress(f"warning: {name}: {line}")
         if quality.unsure and evidence is not None:
             progress(
                 f"note: {quality.unsure} of {evidence.rows} rows are below their threshold: no "

@@ -56,6 +56,8 @@ def check_runtimes(
     compared = _random(first.inputs[0]) if rows is None else _part(rows)
     engines = [kind for each in _engines(file, found) for kind in reversed(each.kinds)]
     given = {engine.name: _answers(file, engine, first, compared) for engine in engines}
+    which = "random rows" if rows is None else "rows"
+    _check_finite(file, given, which)
     culprit = None
     if file.float_data is None:
         why = odd_one(given)
@@ -71,8 +73,25 @@ def check_runtimes(
             next_step="give the float model and a recipe: what a runtime misreads is then left in "
             "floats; or leave out that runtime's profiles",
         )
-    which = "random rows" if rows is None else "rows"
     return f".{file.format}: {', '.join(given)} answer alike on {len(compared.x)} {which}"
+
+
+def _check_finite(file: ModelFile, given: Mapping[str, NDArray[Any]], which: str) -> None:
+    """Refuse a model that no runtime gets numbers from: then it is no fault of one of them.
+
+    Raises:
+        GateFailed: on how many rows.
+    """
+    if any(np.isfinite(each).all() for each in given.values()):
+        return
+    bad = min(int((~np.isfinite(each)).any(axis=1).sum()) for each in given.values())
+    count = len(next(iter(given.values())))
+    raise GateFailed(
+        f"gate {RUNTIME_GATE!r}: {file.label} by {file.recipe} answers NaN or infinity to {bad} of "
+        f"{count} {which}, on every runtime",
+        next_step="the model does it: look for a constant that is NaN, a logarithm or a root of "
+        "what is not above 0, or a division by 0, and export it again",
+    )
 
 
 def _located(

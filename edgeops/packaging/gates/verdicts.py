@@ -27,6 +27,35 @@ Check = Callable[[], str | None]
 """Measures one thing: says what it found, or raises ``GateFailed``."""
 
 
+class CannotRun(GateFailed):
+    """What no reason changes: a board without the memory for a model does not run it."""
+
+
+class ArtifactRefused(GateFailed):
+    """A gate refused one artifact: ``gate`` did, ``form`` is the artifact's format.
+
+    ``can_be_waived`` is False for what no reason changes.
+    """
+
+    def __init__(self, error: GateFailed, gate: str, form: str) -> None:
+        """Take over the cause and the next step."""
+        super().__init__(str(error), next_step=error.next_step)
+        self.gate, self.form = gate, form
+        self.can_be_waived = not isinstance(error, CannotRun)
+
+
+def of_artifact(gate: str, form: str, check: Check) -> Check:
+    """Return a check whose failure says which artifact was refused by which gate."""
+
+    def checked() -> str | None:
+        try:
+            return check()
+        except GateFailed as error:
+            raise ArtifactRefused(error, gate, form) from error
+
+    return checked
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """One check of a gate: what was found, and whether that was good enough."""
@@ -62,7 +91,7 @@ class Gates:
         """Make every check of a gate.
 
         Raises:
-            GateFailed: of the first check that was missed, if nobody waived the gate.
+            GateFailed: of the first check that was missed, if nobody waived the gate or nobody can.
         """
         waivers = tuple(each for each in self._given if each.gate == gate)
         is_missed = False
@@ -70,7 +99,7 @@ class Gates:
             try:
                 found = check()
             except GateFailed as error:
-                if not waivers:
+                if not waivers or not getattr(error, "can_be_waived", True):
                     raise
                 is_missed = True
                 self._keep(gate, str(error), holds=False)

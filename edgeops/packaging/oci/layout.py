@@ -15,27 +15,40 @@ layer                 holds
 ``…provenance.v1.raw`` the build record ``build.json``, a float model
 ====================  =====================================================
 
+Beside the blobs lies, for each package that was made here, ``measured/DIGEST.json``: what this
+machine measured. That is no part of the package, and no other tool takes it along.
+
 Writing puts blobs first and ``index.json`` last, each by a rename: whoever reads sees the
 package whole or not at all. A blob is trusted only for its digest.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.envelope import Signature
-from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
-from device_agent.protocol.ids import Digest, digest_hex, digest_of, parse_digest
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest
-from edgeops.domain.errors import Conflict, InvalidPackage, NotFound, NotTrusted, StoreFailed
+from edgeops.domain.errors import Conflict, InvalidPackage, NotFound, NotTrusted
+from edgeops.packaging.oci.files import (
+    MEASURED,
+    PARTIAL,
+    blob_path,
+    disk,
+    locked,
+    make_folder,
+    measured_path,
+    read_blob,
+    read_measured,
+    replace_file,
+    sync,
+    well_formed,
+    write_blob,
+)
 from edgeops.packaging.oci.manifest import OciManifest
 from edgeops.packaging.oci.words import (
     ARTIFACT_TYPE,
@@ -55,7 +68,6 @@ from edgeops.packaging.verify import check_blobs
 
 MARKER_FILE, INDEX_FILE = "oci-layout", "index.json"
 MARKER = encode({"imageLayoutVersion": "1.0.0"})
-PARTIAL = ".new-"
 MAX_INDEX_BYTES = 1024 * 1024
 MAX_PACKAGES = 1024
 MAX_LAYERS = 256
@@ -91,16 +103,19 @@ def write_layout(package: Package, folder: Path) -> None:
         artifact_type=ARTIFACT_TYPE,
         annotations={REF_NAME: package.reference},
     )
-    with _disk(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder):
-            index = _read_index(folder) if _is_layout(folder) else _empty_index()
-            if not _must_add(index, entry, package.reference, folder):
-                return
-            for _, data in (*layers, config, (entry, manifest)):
-                _write_blob(folder, data)
-            _replace(folder / MARKER_FILE, MARKER)
-            _replace(folder / INDEX_FILE, encode(_added(index, entry)))
+    make_folder(folder)
+    with disk(folder), locked(folder):
+        index = _read_index(folder) if _is_layout(folder) else _empty_index()
+        if not _must_add(index, entry, package.reference, folder):
+            return
+        for _, data in (*layers, config, (entry, manifest)):
+            write_blob(folder, data)
+        if package.measured is not None:
+            path = measured_path(folder, package.digest)
+            path.parent.mkdir(exist_ok=True)
+            replace_file(path, package.measured)
+        replace_file(folder / MARKER_FILE, MARKER)
+        replace_file(folder / INDEX_FILE, encode(_added(index, entry)))
 
 
 def read_layout(folder: Path, ref: str | None = None) -> Package:
@@ -118,33 +133,37 @@ def read_layout(folder: Path, ref: str | None = None) -> Package:
         NotTrusted: a blob was altered or cut, or there is no signature; the message names it.
         StoreFailed: the disk said no.
     """
-    with _disk(folder), _well_formed(folder):
+    with disk(folder), well_formed(folder):
         if not _is_layout(folder):
             raise InvalidPackage(f"{folder} is empty", next_step="make it with: edgeops package")
         entry = _entry(_read_index(folder), ref, folder)
-        oci = Fields(decode(_read_blob(folder, entry), max_bytes=MAX_INDEX_BYTES), "OCI manifest")
+        oci = Fields(decode(read_blob(folder, entry), max_bytes=MAX_INDEX_BYTES), "OCI manifest")
         config = Descriptor.from_fields(oci.fields("config"))
-        _read_blob(folder, config)
+        read_blob(folder, config)
         layers = oci.list_of("layers", Descriptor.from_fields, max_items=MAX_LAYERS)
         edge = _layer(layers, EDGE_MANIFEST, folder)
         if edge.size_bytes > MAX_MANIFEST_BYTES:
-            raise InvalidPackage(f"the edge manifest of {folder} is too large")
+            raise InvalidPackage(
+                f"the edge manifest of {folder} is too large",
+                next_step="package it again",
+            )
         seal = _layer(layers, EDGE_SIGNATURE, folder)
-        data = _read_blob(folder, edge)
+        data = read_blob(folder, edge)
         manifest = Manifest.from_bytes(data)
         named = {blob.ref.digest for variant in manifest.variants for blob in variant.blobs}
         package = Package(
             manifest=manifest,
             manifest_bytes=data,
-            signature=Signature.from_fields(Fields(decode(_read_blob(folder, seal)), "signature")),
+            signature=Signature.from_fields(Fields(decode(read_blob(folder, seal)), "signature")),
             blobs={
-                layer.digest: _read_blob(folder, layer) for layer in layers if layer.digest in named
+                layer.digest: read_blob(folder, layer) for layer in layers if layer.digest in named
             },
             provenance={
-                layer.annotations.get(FILE_PATH, ""): _read_blob(folder, layer)
+                layer.annotations.get(FILE_PATH, ""): read_blob(folder, layer)
                 for layer in layers
                 if layer.media_type == EDGE_PROVENANCE
             },
+            measured=read_measured(measured_path(folder, edge.digest)),
         )
     check_blobs(package)
     return package
@@ -156,7 +175,7 @@ def references(folder: Path) -> tuple[str, ...]:
     Raises:
         InvalidPackage: no layout; StoreFailed: the disk said no.
     """
-    with _disk(folder), _well_formed(folder):
+    with disk(folder), well_formed(folder):
         return tuple(sorted(_names(_read_index(folder)))) if _is_layout(folder) else ()
 
 
@@ -170,10 +189,10 @@ def read_oci_manifest(folder: Path, ref: str) -> OciManifest:
         InvalidPackage: no layout, or no such manifest in it; NotFound: no package of that name.
         NotTrusted: the manifest was altered; StoreFailed: the disk said no.
     """
-    with _disk(folder), _well_formed(folder):
+    with disk(folder), well_formed(folder):
         if not _is_layout(folder):
             raise InvalidPackage(f"{folder} is empty", next_step="make it with: edgeops package")
-        return OciManifest.from_bytes(_read_blob(folder, _entry(_read_index(folder), ref, folder)))
+        return OciManifest.from_bytes(read_blob(folder, _entry(_read_index(folder), ref, folder)))
 
 
 def add_files(manifest: OciManifest, reference: str, source: Path, folder: Path) -> bool:
@@ -186,7 +205,7 @@ def add_files(manifest: OciManifest, reference: str, source: Path, folder: Path)
         StoreFailed: the disk said no.
     """
     entry = manifest.entry(reference)
-    with _disk(folder), locked(folder):
+    with disk(folder), locked(folder):
         index = _read_index(folder) if _is_layout(folder) else _empty_index()
         is_new = _must_add(index, entry, reference, folder)
         for each in (*manifest.blobs, entry):
@@ -195,14 +214,9 @@ def add_files(manifest: OciManifest, reference: str, source: Path, folder: Path)
             os.replace(blob_path(source, each.digest), path)
         sync(path.parent)
         if is_new:
-            _replace(folder / MARKER_FILE, MARKER)
-            _replace(folder / INDEX_FILE, encode(_added(index, entry)))
+            replace_file(folder / MARKER_FILE, MARKER)
+            replace_file(folder / INDEX_FILE, encode(_added(index, entry)))
     return is_new
-
-
-def blob_path(folder: Path, digest: Digest) -> Path:
-    """Return where a layout keeps a blob."""
-    return folder / "blobs" / "sha256" / digest_hex(parse_digest(digest))
 
 
 # ---- the index
@@ -214,7 +228,7 @@ def _is_layout(folder: Path) -> bool:
         return True
     # What a writer that died left behind is no package: blobs without an index.
     found = {each.name for each in folder.iterdir() if not each.name.startswith(PARTIAL)}
-    if found <= {"blobs", MARKER_FILE}:
+    if found <= {"blobs", MEASURED, MARKER_FILE}:
         return False
     raise InvalidPackage(
         f"{folder} is no OCI layout (it has no {MARKER_FILE} and {INDEX_FILE})",
@@ -227,7 +241,7 @@ def _empty_index() -> dict[str, Any]:
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
-    with (folder / INDEX_FILE).open("rb") as file, _well_formed(folder):
+    with (folder / INDEX_FILE).open("rb") as file, well_formed(folder):
         index = decode(file.read(MAX_INDEX_BYTES + 1), max_bytes=MAX_INDEX_BYTES)
         _entries(index)
     return index
@@ -281,92 +295,7 @@ def _layer(layers: tuple[Descriptor, ...], media_type: str, folder: Path) -> Des
         return found[0]
     if media_type == EDGE_SIGNATURE and not found:
         raise NotTrusted(f"the package in {folder} is not signed", next_step="package it again")
-    raise InvalidPackage(f"the package in {folder} has {len(found)} layers {media_type}, not one")
-
-
-# ---- blobs and files
-
-
-def _read_blob(folder: Path, descriptor: Descriptor) -> bytes:
-    path = blob_path(folder, descriptor.digest)
-    try:
-        with path.open("rb") as file:
-            # Reading takes memory for what it is asked for, not for what there is.
-            there = os.fstat(file.fileno()).st_size
-            data = file.read(min(descriptor.size_bytes, there) + 1)
-    except FileNotFoundError as error:
-        raise InvalidPackage(
-            f"blob {descriptor.digest} is missing in {folder}", next_step="package it again"
-        ) from error
-    if len(data) != descriptor.size_bytes or digest_of(data) != descriptor.digest:
-        raise NotTrusted(
-            f"blob {descriptor.digest} in {folder} was altered or cut off",
-            next_step="package it again from the original files",
-        )
-    return data
-
-
-def _write_blob(folder: Path, data: bytes) -> None:
-    path = blob_path(folder, digest_of(data))
-    if not path.is_file() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PARTIAL)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # a layout is for others too: mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Have the disk keep a folder or a file as it is now."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Let one writer at the index at a time; the lock leaves no file behind."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InvalidPackage(
-            f"there is no layout in {folder}", next_step="make it with: edgeops package"
-        ) from error
-    except OSError as error:
-        raise StoreFailed(
-            f"{folder}: {error.strerror or error}", next_step="check its disk and rights"
-        ) from error
-
-
-@contextmanager
-def _well_formed(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except ProtocolError as error:
-        raise InvalidPackage(
-            f"{folder} holds no package: {error}", next_step="make it with: edgeops package"
-        ) from error
+    raise InvalidPackage(
+        f"the package in {folder} has {len(found)} layers {media_type}, not one",
+        next_step="package it again",
+    )

@@ -19,17 +19,14 @@ from device_agent.protocol.codec import encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest
 from edgeops.domain.errors import InvalidPackage, NotTrusted, StoreFailed
+from edgeops.packaging.oci.files import PARTIAL, blob_path, locked, sync
 from edgeops.packaging.oci.layout import (
     INDEX_FILE,
     MARKER,
     MARKER_FILE,
-    PARTIAL,
     add_files,
-    blob_path,
-    locked,
     read_layout,
     references,
-    sync,
 )
 from edgeops.packaging.oci.manifest import OciManifest, check_file
 from edgeops.packaging.oci.words import EDGE_MANIFEST, INDEX, Descriptor

@@ -24,6 +24,8 @@ EDGE_PROVENANCE = "application/vnd.edgeops.provenance.v1.raw"
 
 REF_NAME = "org.opencontainers.image.ref.name"
 FILE_PATH = "org.cncf.model.filepath"
+TITLE = "org.opencontainers.image.title"
+"""The same name again: ``oras`` and others call what they pull by it."""
 MAX_ANNOTATIONS = 64
 
 
@@ -89,7 +91,7 @@ def layers_of(package: Package) -> list[tuple[Descriptor, bytes]]:
     layers: dict[Digest, tuple[Descriptor, bytes]] = {}
 
     def add(media_type: str, path: str, data: bytes) -> None:
-        descriptor = Descriptor.of(media_type, data, annotations={FILE_PATH: path})
+        descriptor = Descriptor.of(media_type, data, annotations={FILE_PATH: path, TITLE: path})
         layers.setdefault(descriptor.digest, (descriptor, data))
 
     for variant in package.manifest.variants:

@@ -7,11 +7,14 @@ and whose weights have one scale a channel. What ``DEFAULTS`` gives is left out 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 from edgeops.domain.errors import InvalidInput
+from edgeops.packaging.files.regular import check_regular
 from edgeops.packaging.recipes.schema import (
     ALL_OPERATORS,
     CALIBRATIONS,
@@ -42,6 +45,8 @@ min-max: by percentile a model gained up to 3 dB on rows like its training data,
 channel's, for ONNX: some versions of its runtime break the latter.
 """
 MAX_FILE_BYTES = 1024 * 1024
+_WIDENED = re.compile(r"(?P<base>[a-z0-9-]+?)(-all)?-(?P<count>\d+)-(?P<precision>[a-z]+\d+)")
+"""Names that searches make: a ready recipe, and how many operators are in which precision."""
 
 
 def _static(form: str, precision: str, calibration: str, granularity: str) -> Recipe:
@@ -102,8 +107,14 @@ def parse_recipe(name: str, form: str | None = None) -> Recipe:
             lists what there is.
     """
     known = [each for each in RECIPES.values() if form is None or each.format == form]
-    recipe = RECIPES.get(SHORT_NAMES.get((form or "", name), name))
-    if recipe is None or recipe not in known:
+    recipe = RECIPES.get(SHORT_NAMES.get((form or "", name), name)) or _of_every_operator(name)
+    if recipe is None and (found := _WIDENED.fullmatch(name)) and found["base"] in RECIPES:
+        raise InvalidInput(
+            f"{name[:60]} is what a search made: {found['base']} with the {found['count']} "
+            f"operators that cost most in {found['precision']}; which, depends on the model",
+            next_step="build.json of a package that has it holds the recipe with its rules",
+        )
+    if recipe is None or (form is not None and recipe.format != form):
         what = f"for .{form} " if form else ""
         raise InvalidInput(
             f"there is no recipe {what}{name[:60]!r}",
@@ -112,21 +123,35 @@ def parse_recipe(name: str, form: str | None = None) -> Recipe:
     return recipe
 
 
+def _of_every_operator(name: str) -> Recipe | None:
+    """Return the recipe of a name that searches make by ``-all``: a ready one for all operators."""
+    base = RECIPES.get(name.removesuffix("-all"))
+    if base is None or not name.endswith("-all") or base.is_float:
+        return None
+    if base.operators == (ALL_OPERATORS,):
+        return None
+    return replace(base, name=name, operators=(ALL_OPERATORS,))
+
+
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe that somebody wrote.
 
     Raises:
         InvalidInput: no such file, no JSON, no recipe, or the name of another, ready one.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             document = json.loads(file.read(MAX_FILE_BYTES + 1))
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InvalidInput(
+            f"{path} cannot be read: {error.strerror or error}",
+            next_step="name the .json file of the recipe, or a ready one: edgeops recipes list",
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{path} is no JSON: {str(error)[:200]}",
-            next_step="begin with: edgeops recipes show tflite-int8 -o json",
+            next_step="begin with: edgeops recipes show tflite-int8",
         ) from error
     recipe = Recipe.from_document(document)
     if RECIPES.get(recipe.name, recipe) != recipe:

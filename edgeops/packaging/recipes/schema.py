@@ -1,6 +1,6 @@
 """The recipe's document: format, precision, calibration, and rules for parts of the model.
 
-``docs/recipe.schema.json`` says the same for other programs; a test holds both together.
+``docs/recipe.schema.json`` says the same for other programs; a test asks both about many documents.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ MAX_PATTERN = 1024
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
 _OPERATOR = re.compile(r"\*|[A-Za-z][A-Za-z0-9_]{0,63}")
+_HOW = "compare it with a ready one: edgeops recipes show onnx-int8"
 _RULE_FIELDS = frozenset(("name", "operator", "precision"))
 _FIELDS = frozenset(
     (
@@ -173,7 +174,7 @@ class Recipe:
         try:
             return cls.from_fields(Fields(document, "recipe"))
         except ProtocolError as error:
-            raise InvalidInput(str(error), next_step=error.next_step) from error
+            raise InvalidInput(str(error), next_step=error.next_step or _HOW) from error
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Recipe:
@@ -213,7 +214,10 @@ def _check_choice(what: str, value: str | None, choices: Collection[str]) -> Non
 def _check_known(fields: Fields, known: frozenset[str], what: str) -> None:
     unknown = set(fields.names()) - known
     if unknown:
-        raise InvalidInput(f"{what} has unknown fields: {', '.join(sorted(unknown))[:200]}")
+        raise InvalidInput(
+            f"{what} has unknown fields: {', '.join(sorted(unknown))[:200]}",
+            next_step=f"it may have: {', '.join(sorted(known))}",
+        )
 
 
 def _check_calibration(recipe: Recipe) -> None:
@@ -221,28 +225,47 @@ def _check_calibration(recipe: Recipe) -> None:
     if precisions & set(STATIC):
         _check_choice("calibration", recipe.calibration, CALIBRATIONS)
     elif recipe.calibration is not None:
-        raise InvalidInput(f"recipe {recipe.name!r}: {recipe.precision} takes no calibration")
+        raise InvalidInput(
+            f"recipe {recipe.name!r}: {recipe.precision} takes no calibration",
+            next_step="leave calibration out, or choose the precision int8 or int16",
+        )
     if (recipe.calibration == PERCENTILE) != (recipe.percentile is not None):
-        raise InvalidInput(f"recipe {recipe.name!r}: percentile belongs to calibration percentile")
+        raise InvalidInput(
+            f"recipe {recipe.name!r}: percentile belongs to calibration percentile",
+            next_step='"calibration": "percentile", "percentile": 99.9; or leave percentile out',
+        )
     if recipe.percentile is not None and not MIN_PERCENTILE <= recipe.percentile < 100.0:
-        raise InvalidInput(f"percentile is {recipe.percentile}, not in {MIN_PERCENTILE:g}..100")
+        raise InvalidInput(
+            f"percentile is {recipe.percentile}, not in {MIN_PERCENTILE:g}..100",
+            next_step="give the share of the values that is kept, for example 99.9",
+        )
 
 
 def _check_weights(recipe: Recipe) -> None:
     if recipe.is_float:
-        if recipe.operators or recipe.granularity:
+        if recipe.operators or recipe.granularity is not None:
             raise InvalidInput(
-                f"recipe {recipe.name!r}: {recipe.precision} takes no operators or scales"
+                f"recipe {recipe.name!r}: {recipe.precision} takes no operators or scales",
+                next_step='"operators": [], and leave granularity out',
             )
         return
     _check_choice("granularity", recipe.granularity, (CHANNEL, TENSOR))
     if recipe.format == "tflite" and recipe.granularity == TENSOR:
-        raise InvalidInput(f"recipe {recipe.name!r}: tflite weights have a scale a channel")
+        raise InvalidInput(
+            f"recipe {recipe.name!r}: tflite weights have a scale a channel",
+            next_step='"granularity": "channel"',
+        )
     if not recipe.operators:
-        raise InvalidInput(f"recipe {recipe.name!r} quantizes no operator")
+        raise InvalidInput(
+            f"recipe {recipe.name!r} quantizes no operator",
+            next_step='"operators": ["*"] is all that can be, or name their types',
+        )
     for operator in recipe.operators:
         if not _OPERATOR.fullmatch(operator):
-            raise InvalidInput(f"operator {operator[:40]!r} is no operator's type")
+            raise InvalidInput(
+                f"operator {operator[:40]!r} is no operator's type",
+                next_step="as the format calls it: CONV_2D in .tflite, Conv in .onnx; * for all",
+            )
 
 
 def _check_rules(recipe: Recipe) -> None:
@@ -255,5 +278,6 @@ def _check_rules(recipe: Recipe) -> None:
             re.compile(rule.name)
         except re.error as error:
             raise InvalidInput(
-                f"a rule's name {rule.name[:60]!r} is no regular expression: {error}"
+                f"a rule's name {rule.name[:60]!r} is no regular expression: {error}",
+                next_step="escape what is meant literally with a backslash, or mend it",
             ) from error

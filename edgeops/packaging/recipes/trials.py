@@ -19,7 +19,7 @@ SAME_LATENCY = 1.15
 TOO_SLOW = 2.0
 """Of files of about the same size, one that takes so many times longer than another is not taken;
 and for the objective size one that takes so many times longer than the float model comes after the
-others."""
+others; for the objective latency all that are slower than it do."""
 TOO_SLOW_MS = 0.05
 """Longer by less is not slow: of models that take microseconds the factor would be chance."""
 MARGIN = 0.5
@@ -149,9 +149,16 @@ def ranked(
 
 
 def _is_slow(trial: Trial, asked: Search, float_ms: float | None) -> bool:
-    if asked.objective != SIZE or float_ms is None:
+    if float_ms is None or asked.objective == ACCURACY:
         return False
+    if asked.objective == LATENCY:  # what is slower than the float model is no gain in latency
+        return is_slower(trial, float_ms)
     return _latency_ms(trial) > _slowest_ms(float_ms)
+
+
+def is_slower(trial: Trial, float_ms: float) -> bool:
+    """Tell whether a candidate takes longer than the float model, by more than chance does."""
+    return _latency_ms(trial) > SAME_LATENCY * float_ms
 
 
 def _slowest_ms(than_ms: float) -> float:

@@ -178,7 +178,10 @@ class Anatomy:
             document = decode(data, max_bytes=MAX_ANATOMY_BYTES)
             return cls.from_fields(Fields(document, "anatomy"))
         except ProtocolError as error:
-            raise InvalidInput(f"no anatomy: {error}") from error
+            raise InvalidInput(
+                f"no anatomy: {error}",
+                next_step="remove the cache, which is made again: HOME/cache",
+            ) from error
 
 
 def live_bytes(

@@ -145,4 +145,7 @@ class BuildRecord:
                 ),
             )
         except (ProtocolError, InvalidInput) as error:
-            raise InvalidPackage(f"the build record is damaged: {error}") from error
+            raise InvalidPackage(
+                f"the build record is damaged: {error}",
+                next_step="package it again, or pull it again",
+            ) from error

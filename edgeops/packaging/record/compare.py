@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from device_agent.protocol.evidence import Evidence
+from device_agent.protocol.codec import encode
+from device_agent.protocol.evidence import Evidence, MetricEvidence
+from device_agent.protocol.ids import digest_of
 from device_agent.protocol.manifest import FORMAT_OF_RUNTIME, Manifest, Variant
 from edgeops.packaging.files.model_file import AS_IS
 from edgeops.packaging.package import Package
@@ -101,11 +103,24 @@ def _variant(variant: Variant) -> Iterator[tuple[tuple[str, str], str]]:
     yield ("serving", f"{on}: outputs"), _tensors(variant.outputs)
     yield ("serving", f"{on}: memory budget"), _number(variant.budget.memory_mib, " MiB")
     yield ("serving", f"{on}: latency budget"), _number(variant.budget.latency_ms_p95, " ms")
+    yield ("graph", f"{on}: artifact"), _short(variant.artifact.ref.digest)
     yield ("evidence", f"{on}: bytes"), str(variant.artifact.ref.size_bytes)
     yield ("evidence", f"{on}: right on golden rows"), _number(variant.golden_accuracy)
     if variant.evidence is not None:
         for what, value in _evidence(variant.evidence):
             yield ("evidence", f"{on}: {what}"), value
+    if variant.metric is not None:
+        for what, value in _metric(variant.metric):
+            yield ("evidence", f"{on}: {what}"), value
+
+
+def _metric(metric: MetricEvidence) -> Iterator[tuple[str, str]]:
+    yield f"{metric.name} rows", str(metric.rows)
+    yield metric.name, _number(metric.value)
+    yield f"{metric.name} of the float model", _number(metric.float_value)
+    yield f"{metric.name} drop", f"{metric.drop_low:.4f} to {metric.drop_high:.4f}"
+    for part in metric.slices:
+        yield f"slice {part.name} {metric.name}", _number(part.value)
 
 
 def _evidence(evidence: Evidence) -> Iterator[tuple[str, str]]:
@@ -122,12 +137,27 @@ def _evidence(evidence: Evidence) -> Iterator[tuple[str, str]]:
         yield f"slice {part.name} right", f"{part.correct} of {part.rows}"
 
 
+def _short(digest: str) -> str:
+    """Return the beginning of a digest: whether two are one is seen from it."""
+    return f"{digest[:19]}…"
+
+
+def _ranges(record: ArtifactRecord) -> str:
+    """Return how many ranges an artifact was made with, and a name for their values."""
+    ranges = None if record.making is None else record.making.ranges
+    if ranges is None:
+        return NOTHING
+    values = [[name, low, high] for name, (low, high) in sorted(ranges.items())]
+    return f"{len(ranges)}, {_short(digest_of(encode({'ranges': values})))}"
+
+
 def _artifact(record: ArtifactRecord) -> Iterator[tuple[tuple[str, str], str]]:
     form = f".{record.format}"
     if record.recipe is not None:
         for name, value in record.recipe.to_document().items():
             if name not in ("schema_version", "name") and value not in (None, []):
                 yield ("recipe", f"{form}: {name}"), str(value)
+    yield ("recipe", f"{form}: ranges of activations"), _ranges(record)
     if record.anatomy is not None:
         for what, value in _anatomy(record.anatomy):
             yield ("graph", f"{form}: {what}"), value

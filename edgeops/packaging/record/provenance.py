@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from edgeops.packaging.convert.errors import ConverterMissing
 from edgeops.packaging.convert.examine import examine
 from edgeops.packaging.convert.job import Report
 from edgeops.packaging.files.model_file import ModelFile
+from edgeops.packaging.files.scratch import scratch_folder
 from edgeops.packaging.gates.effect import said_counts
 from edgeops.packaging.gates.score_errors import ScoreErrors
 from edgeops.packaging.gates.verdicts import Verdict
@@ -39,12 +39,12 @@ def examine_files(
         InvalidModel, ConversionFailed, StoreFailed: as ``examine``, with the file's name.
     """
     if cache is None:
-        with tempfile.TemporaryDirectory(prefix="edgeops-examine-") as folder:
-            return examine_files(files, Path(folder), progress)
+        with scratch_folder("edgeops-examine-") as folder:
+            return examine_files(files, folder, progress)
     found: dict[str, Anatomy] = {}
     for form, file in files.items():
         try:
-            found[form] = examine(file.data, form, cache)
+            found[form] = examine(file.data, form, cache, progress=progress)
         except ConverterMissing as error:
             progress(f"warning: {file.name} is not looked into: {error} ({error.next_step})")
             continue
@@ -114,4 +114,4 @@ def _recorded(file: ModelFile, anatomy: Anatomy | None) -> ArtifactRecord:
 def _repeatable(making: Report) -> Report:
     """Leave out what a clock told: the same request shall give the same record."""
     trials = tuple(replace(each, latency_ms=None) for each in making.trials)
-    return replace(making, trials=trials)
+    return replace(making, trials=trials, float_ms=None)

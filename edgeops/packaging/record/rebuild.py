@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgeops.packaging.convert import tools
 from edgeops.packaging.convert.steps import rebuild
 from edgeops.packaging.engines import engine_for
 from edgeops.packaging.evaluate import PROBE_TIMEOUT_S
+from edgeops.packaging.files.scratch import scratch_folder, write_scratch
 from edgeops.packaging.package import Package
 from edgeops.packaging.record.build_record import BUILD_RECORD, ArtifactRecord, BuildRecord
 from edgeops.packaging.record.provenance import float_name
@@ -62,11 +62,11 @@ def _answered(
         engine = engine_for(variant.runtime, cache, progress)
     except EdgeopsError as error:
         return Finding(subject=subject, state="skipped", what=str(error))
-    with tempfile.TemporaryDirectory(prefix="edgeops-verify-") as name:
-        artifact = Path(name) / f"model.{FORMAT_OF_RUNTIME[variant.runtime]}"
-        golden = Path(name) / "golden.json"
-        artifact.write_bytes(package.blobs[variant.artifact.ref.digest])
-        golden.write_bytes(package.blobs[variant.golden.ref.digest])
+    with scratch_folder("edgeops-verify-") as folder:
+        artifact = folder / f"model.{FORMAT_OF_RUNTIME[variant.runtime]}"
+        golden = folder / "golden.json"
+        write_scratch(artifact, package.blobs[variant.artifact.ref.digest])
+        write_scratch(golden, package.blobs[variant.golden.ref.digest])
         spec = ProbeSpec(
             runtime=variant.runtime,
             artifact=str(artifact),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from device_agent.protocol.ids import Digest, digest_of
 from edgeops.domain.errors import InvalidGolden, InvalidInput
 from edgeops.domain.row_file import SLICE, read_row_file
+from edgeops.packaging.files.regular import check_regular
 
 MAX_EVALUATED_ROWS = 2048
 """Rows that accuracy is measured on: enough to tell it to one point (standard error at 80 %)."""
@@ -32,6 +33,8 @@ class LabelledRows:
         x: finite numbers, ``[n, ...]``; NaN where preprocessing fills what is missing.
         y: true classes, int64 ``[n]``, or None if the file has none.
         targets: true numbers ``[n, ...]`` of a model that predicts numbers, else None.
+        even: how many of them have the mix of their file: the first ones; those after them were
+            added for rare classes and slices (see ``rows.drawing``). None: all have it.
         digest: digest of the file that they came from.
         slices: what somebody named parts of the rows by: by kind, a name for each row, ``[n]``.
         name: of that file, for errors.
@@ -43,13 +46,14 @@ class LabelledRows:
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     name: str = "the rows"
     targets: NDArray[np.float64] | None = None
+    even: int | None = None
 
     def at(self, rows: NDArray[np.int64]) -> LabelledRows:
         """Return the rows of those numbers."""
         y = None if self.y is None else self.y[rows]
         slices = {kind: names[rows] for kind, names in self.slices.items()}
         targets = None if self.targets is None else self.targets[rows]
-        return replace(self, x=self.x[rows], y=y, slices=slices, targets=targets)
+        return replace(self, x=self.x[rows], y=y, slices=slices, targets=targets, even=None)
 
     def distinct(self) -> LabelledRows:
         """Return each row once: the first of those with the same numbers and the same class."""
@@ -64,7 +68,7 @@ class LabelledRows:
 
 
 def read_golden_rows(
-    path: Path, filled: tuple[bool, ...] = (), *, targets: bool = False
+    path: Path, filled: tuple[bool, ...] = (), *, targets: bool = False, every: bool = False
 ) -> LabelledRows:
     """Read golden rows; of more than ``MAX_EVALUATED_ROWS`` an evenly spaced part.
 
@@ -76,11 +80,13 @@ def read_golden_rows(
         filled: for each element of a row whether it may be missing (NaN), because preprocessing
             fills it; empty: none may.
         targets: take ``y`` of floats for numbers to predict.
+        every: read all of them.
 
     Raises:
         InvalidGolden: no such file, no ``.npz``, other keys, different lengths, no rows, wrong
             dtypes, NaN or infinity, Python objects, a zip bomb.
     """
+    check_regular(path, InvalidGolden)
     try:
         data = path.read_bytes()
         held = read_row_file(data, str(path))
@@ -103,7 +109,7 @@ def read_golden_rows(
             for kind, each in held.slices.items()
         },
     )
-    return rows.at(spread(len(x), MAX_EVALUATED_ROWS))
+    return rows if every else rows.at(spread(len(x), MAX_EVALUATED_ROWS))
 
 
 def _checked_slice(key: str, names: NDArray[Any], x: NDArray[Any], path: Path) -> NDArray[np.str_]:

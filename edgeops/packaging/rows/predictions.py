@@ -24,6 +24,13 @@ class Predictions:
     confidence: NDArray[np.float64]
     scores: NDArray[np.generic] | None = None
 
+    def first(self, count: int) -> Predictions:
+        """Return those of the first rows."""
+        scores = None if self.scores is None else self.scores[:count]
+        return Predictions(
+            classes=self.classes[:count], confidence=self.confidence[:count], scores=scores
+        )
+
     @property
     def unsure(self) -> int:
         """How many are below the threshold of their class."""

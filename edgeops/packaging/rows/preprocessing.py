@@ -14,6 +14,7 @@ from device_agent.protocol.image import ImageStep
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.tabular import Feature, TabularStep
 from edgeops.domain.errors import InvalidInput
+from edgeops.packaging.files.regular import check_regular
 
 _HOW = (
     'write what is needed of {"scale": 1, "mean": [], "std": [], "shape": [], "layout": "as-is"}, '
@@ -29,12 +30,16 @@ def read_preprocessing(path: Path) -> Preprocessing:
         InvalidInput: no such file, no JSON, a field that is unknown (a misspelt one would be
             left out in silence), of a wrong type or out of range.
     """
+    check_regular(path)
     try:
         document = decode(path.read_bytes())
         _check_names(document, path)
         return Preprocessing.from_fields(Fields(document, "preprocessing"))
     except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InvalidInput(
+            f"{path} cannot be read: {error.strerror or error}",
+            next_step="name the .json file of the preprocessing",
+        ) from error
     except ProtocolError as error:
         raise InvalidInput(f"{path}: {error}", next_step=error.next_step or _HOW) from error
 

@@ -59,8 +59,17 @@ def _of_artifact(facts: PackageFacts, artifact: ArtifactFacts, canvas: Canvas) -
             ),
         )
     yield _table(artifact.trials)
+    if artifact.objective:
+        yield Paragraph(text=_aim(artifact))
     if artifact.stopped:
         yield Paragraph(text=f"Why it stopped: {drawn(artifact.stopped, _MAX_WHY)}.")
+
+
+def _aim(artifact: ArtifactFacts) -> str:
+    said = f"It searched by {drawn(artifact.objective, 40)}."
+    if artifact.float_ms is not None:
+        said += f" The float model took {artifact.float_ms:.3f} ms a row on the host that packaged."
+    return said
 
 
 def _float_bytes(facts: PackageFacts, artifact: ArtifactFacts) -> int | None:
@@ -79,6 +88,7 @@ def _table(trials: tuple[TrialFacts, ...]) -> Table:
         ("size", True),
         ("likeness (SQNR)", True),
         ("same answer", True),
+        ("latency on that host", True),
         ("verdict", False),
     )
     more = len(trials) - _MAX_TRIALS
@@ -94,10 +104,11 @@ def _table(trials: tuple[TrialFacts, ...]) -> Table:
 
 def _row(number: int, trial: TrialFacts) -> tuple[Cell, ...]:
     if trial.size_bytes is None or trial.sqnr_db is None or trial.agreement is None:
-        figures = ("-", "-", "-")
+        figures = ("-", "-", "-", "-")
     else:
         agreement = percent(trial.agreement)
-        figures = (size(trial.size_bytes), f"{trial.sqnr_db:.1f} dB", agreement)
+        took = "-" if trial.latency_ms is None else f"{trial.latency_ms:.3f} ms"
+        figures = (size(trial.size_bytes), f"{trial.sqnr_db:.1f} dB", agreement, took)
     return (
         Cell(text=str(number), tone="quiet"),
         Cell(text=drawn(trial.recipe, 64)),

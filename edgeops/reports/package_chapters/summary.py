@@ -38,6 +38,7 @@ def summary(facts: PackageFacts, _: Canvas) -> Section:
     left_out = len(facts.variants) - MAX_VARIANTS
     if left_out > 0:
         blocks.append(Paragraph(text=f"{counted(left_out, 'variant')} more left out."))
+    blocks.extend(_measured(facts))
     blocks.append(Heading(text="Gates"))
     blocks.append(_gates(facts))
     return Section(
@@ -113,6 +114,32 @@ def _figures(
     if artifact is not None and artifact.operations:
         yield amount(artifact.macs), "MACs", "multiplications with addition, a row"
         yield size(artifact.peak_bytes), "peak", "of values in memory, at least"
+
+
+def _measured(facts: PackageFacts) -> Iterator[Block]:
+    """Yield what the host that packaged measured; of a board nothing is known here."""
+    if not facts.runs:
+        return
+    yield Heading(text="On the host that packaged", aside=drawn(facts.host, 120))
+    titles = ("runtime", "latency, median", "95th percentile", "memory grew by", "threads")
+    rows = [
+        (
+            Cell(text=drawn(each.package, 80)),
+            Cell(text=f"{each.latency_ms:.3f} ms"),
+            Cell(text=f"{each.latency_ms_p95:.3f} ms"),
+            Cell(text="-" if each.memory_mib is None else f"{each.memory_mib:.1f} MiB"),
+            Cell(text=str(each.threads)),
+        )
+        for each in facts.runs[:MAX_VARIANTS]
+    ]
+    yield Table(
+        columns=tuple(Column(title=title, is_figure=at > 0) for at, title in enumerate(titles)),
+        rows=tuple(rows),
+        note=(
+            "Of that host alone, and not signed. It is not the board's latency: no profile has a "
+            "figure of that with a source; devices measure it and hold it to their budget."
+        ),
+    )
 
 
 def _gates(facts: PackageFacts) -> Table:
