@@ -66,6 +66,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="let this share of raw input rows go to the hub, for retraining (default: none)",
     )
+    run.add_argument(
+        "--time-zone",
+        default="",
+        metavar="ZONE",
+        help="zone of maintenance windows, e.g. Europe/Oslo (default: the system's)",
+    )
+    run.add_argument(
+        "--disk-budget",
+        type=_mebibytes,
+        metavar="MIB",
+        help="what the versions of all models together may take (default: what the disk has)",
+    )
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", help="what this device holds and does (also offline)")
@@ -101,6 +113,17 @@ def _add_install_service(commands: Any) -> None:
     install.set_defaults(command=_install_service)
 
 
+def _mebibytes(text: str) -> int:
+    """Read a size in MiB; return bytes."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = 0.0
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size in MiB, e.g. 200")
+    return int(size * 2**20)
+
+
 def _add_state(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, required=True, help="state folder of this device")
 
@@ -116,6 +139,8 @@ def _run(arguments: argparse.Namespace) -> int:
         telemetry_interval_s=arguments.telemetry_interval,
         heartbeat_s=arguments.heartbeat,
         samples=SampleOptions(share=arguments.samples),
+        time_zone=arguments.time_zone,
+        disk_budget_bytes=arguments.disk_budget,
     )
     supervisor = Supervisor.of_this_process()
     stopped = threading.Event()
