@@ -17,10 +17,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.envelope import (
     PAYLOAD_COMMAND,
     PAYLOAD_DESIRED,
-    PAYLOAD_ROOT,
     Signature,
-    pre_authentication,
-    seal,
     unseal,
 )
 from device_agent.protocol.ids import DeviceId, Digest, ModelName, digest_of
@@ -36,7 +33,7 @@ from device_agent.protocol.reports import (
     ReportedModel,
     ReportedVersion,
 )
-from device_agent.protocol.root import ROLES, Root
+from device_agent.protocol.root import Root
 from device_agent.protocol.samples import Sample
 from edgeops.delivery.demand import Demand
 from edgeops.domain.registry import Version
@@ -45,6 +42,8 @@ from edgeops.hub.handlers import Handlers
 from edgeops.packaging.package import chunked
 from edgeops.service import fleet, packages, rollouts
 from edgeops.service.context import Context
+from edgeops.simulation.packages import Keys
+from edgeops.simulation.packages import make_keys as simulated_keys
 from edgeops.store.blobs import MemoryBlobStore
 from edgeops.store.database import Database
 from edgeops.transport.contract import TransportLost
@@ -69,27 +68,8 @@ class ManualClock:
         self.now_s += seconds
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """A root of trust and the keys that it names."""
-
-    targets: SigningKey
-    director: SigningKey
-    root: Root
-    envelope: bytes
-
-
 def make_keys(make: Callable[[], SigningKey] = SigningKey.generate) -> Keys:
-    keys = {role: make() for role in ROLES}
-    root = Root(version=1, roles={role: {key.keyid: key.public} for role, key in keys.items()})
-    payload = root.to_bytes()
-    signature = keys["root"].sign(pre_authentication(PAYLOAD_ROOT, payload))
-    return Keys(
-        targets=keys["targets"],
-        director=keys["director"],
-        root=root,
-        envelope=seal(PAYLOAD_ROOT, payload, [signature]),
-    )
+    return simulated_keys(make)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ from edgeops.simulation.packages import (
     SimulatedPackage,
     make_keys,
     make_package,
+    seeded_key,
 )
 from edgeops.simulation.runtime import SimulatedRuntime
 from tests.device_harness import RecordingLink
@@ -52,7 +53,8 @@ OPTIONS = AgentOptions(
     heartbeat_s=1e6, telemetry_interval_s=1e6, reserve_bytes=1000, time_zone="UTC"
 )
 RULES = ProbationRules(min_inferences=4, timeout_s=50.0)
-KEYS: Keys = make_keys(random.Random(1))
+_KEY_CHANCE = random.Random(1)
+KEYS: Keys = make_keys(lambda: seeded_key(_KEY_CHANCE))
 GOOD = tuple(
     make_package(KEYS, random.Random(number), MODEL, number, Behaviour.GOOD)
     for number in range(1, 5)

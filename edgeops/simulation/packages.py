@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -80,9 +81,9 @@ class SimulatedPackage:
         return BlobRef(digest=self.digest, size_bytes=len(self.data), chunk_bytes=CHUNK_BYTES)
 
 
-def make_keys(chance: random.Random) -> Keys:
-    """Make keys that are the same for the same chance."""
-    keys = {role: _key(chance) for role in ROLES}
+def make_keys(make: Callable[[], SigningKey]) -> Keys:
+    """Make a key for each role, and the root that names them."""
+    keys = {role: make() for role in ROLES}
     root = Root(version=1, roles={role: {key.keyid: key.public} for role, key in keys.items()})
     payload = root.to_bytes()
     signature = keys["root"].sign(pre_authentication(PAYLOAD_ROOT, payload))
@@ -94,7 +95,8 @@ def make_keys(chance: random.Random) -> Keys:
     )
 
 
-def _key(chance: random.Random) -> SigningKey:
+def seeded_key(chance: random.Random) -> SigningKey:
+    """Return a key that is the same for the same chance."""
     return SigningKey(Ed25519PrivateKey.from_private_bytes(chance.randbytes(32)))
 
 

@@ -23,6 +23,7 @@ from edgeops.simulation.packages import (
     SimulatedPackage,
     make_keys,
     make_package,
+    seeded_key,
 )
 from edgeops.simulation.scenario import Fault, Scenario
 from edgeops.store.blobs import MemoryBlobStore
@@ -68,7 +69,8 @@ class World:
         self.commands: dict[str, int] = {}
         self._chance = random.Random(f"{seed} world")
         self.broker = SimulatedBroker(self.time, random.Random(f"{seed} network"))
-        self.keys: Keys = make_keys(random.Random(f"{seed} keys"))
+        key_chance = random.Random(f"{seed} keys")
+        self.keys: Keys = make_keys(lambda: seeded_key(key_chance))
         self.packages = self._make_packages()
         self.hub = self._make_hub(seed)
         self.devices = tuple(self._make_device(seed, n, agent) for n in range(devices))

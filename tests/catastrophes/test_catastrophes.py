@@ -84,8 +84,8 @@ def test_what_is_tried_only_on_the_table_is_what_no_act_can_give() -> None:
 # ---- kill
 
 
-@pytest.mark.parametrize("state", UNDER_WAY)
-def test_a_kill_when_a_state_has_just_been_journalled(state: State) -> None:
+def killed_once(state: State, when: str) -> OneDevice:
+    """Kill the agent ``after`` or ``before`` a state is journalled, and let it go on."""
     device = committed(1)
     armed = [True]
 
@@ -94,39 +94,30 @@ def test_a_kill_when_a_state_has_just_been_journalled(state: State) -> None:
             armed.clear()
             raise PowerCut
 
-    device.after_entry = kill
+    setattr(device, f"{when}_entry", kill)
     order_second(device, state)
     until_cut(device)
     device.start()
     assert device.serving() in (1, 2)
     device.settle()
-    follows = list(EXPECTED[state, EventType.RESTARTED].states)[1:]
-    before = [*way_to(State.COMMIT)] if state is State.ROLL_BACK else way_to(state)
-    # The state in which it was killed was not told; whatever comes after it is.
-    assert told(device) == before + follows
     assert device.serving() == (1 if state is State.ROLL_BACK else 2)
     device.close()
+    return device
+
+
+@pytest.mark.parametrize("state", UNDER_WAY)
+def test_a_kill_when_a_state_has_just_been_journalled(state: State) -> None:
+    device = killed_once(state, "after")
+    follows = list(EXPECTED[state, EventType.RESTARTED].states)[1:]
+    before = way_to(State.COMMIT) if state is State.ROLL_BACK else way_to(state)
+    # The state in which it was killed was not told; whatever comes after it is.
+    assert told(device) == before + follows
 
 
 @pytest.mark.parametrize("state", UNDER_WAY)
 def test_a_kill_just_before_a_state_is_journalled_repeats_the_act_before(state: State) -> None:
-    device = committed(1)
-    armed = [True]
-
-    def kill(entered: State) -> None:
-        if armed and entered is state:
-            armed.clear()
-            raise PowerCut
-
-    device.before_entry = kill
-    order_second(device, state)
-    until_cut(device)
-    device.start()
-    assert device.serving() in (1, 2)
-    device.settle()
-    assert device.serving() == (1 if state is State.ROLL_BACK else 2)
+    device = killed_once(state, "before")
     assert told(device)[-1] == ("rolled_back" if state is State.ROLL_BACK else "committed")
-    device.close()
 
 
 ENDS_OF_KILLING_FOR_EVER = {
