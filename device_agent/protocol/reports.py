@@ -147,7 +147,7 @@ def instance_of(folder: str, process: str) -> str:
 
 
 def folder_of(instance: str) -> str:
-    """Return what names the state folder in an instance; empty for agents before 0.3."""
+    """Return what names the state folder in an instance; empty for agents that name none."""
     folder, dash, _ = instance.partition("-")
     return folder if dash else ""
 

@@ -54,7 +54,7 @@ def start_agent(site: Site, name: str, port: int) -> None:
 
 def outbox_of(site: Site, name: str) -> int:
     """Ask the device how many items wait in its outbox; return what it said last."""
-    site.client().announce(name)
+    site.client().give_command(name, "announce")
     return int(site.client().device(name)["outbox"])
 
 
