@@ -26,6 +26,7 @@ from device_agent.protocol.evidence import (
     MetricEvidence,
     SliceEvidence,
 )
+from device_agent.protocol.ids import digest_of
 from device_agent.protocol.items import Numbered
 from device_agent.protocol.plan import FeaturePlan, SketchPlan, pack_counts
 from device_agent.protocol.preprocessing import Preprocessing
@@ -42,6 +43,12 @@ from edgeops.packaging.recipes.schema import Rule
 from edgeops.packaging.recipes.trials import Search, Trial
 from edgeops.packaging.record.anatomy import Anatomy, Operation
 from edgeops.packaging.record.build_record import ArtifactRecord, BuildRecord
+from edgeops.packaging.record.measured import (
+    Measured,
+    RunMeasured,
+    SearchMeasured,
+    TrialMeasured,
+)
 from edgeops.retraining.rows import Rows, write_rows
 from edgeops.trust.keys import SigningKey
 from tests import agent_values as valid
@@ -340,6 +347,29 @@ def build_records() -> Seeds:
     )
     verdict = Verdict(gate="golden", holds=True, found="all answers are the same")
     return (BuildRecord(artifacts=(artifact,), verdicts=(verdict,)).to_bytes(),)
+
+
+@cache
+def measured() -> Seeds:
+    run = RunMeasured(
+        artifact=digest_of(b"artifact"),
+        runtime="litert",
+        package="ai-edge-litert 2.3.0",
+        threads=1,
+        latency_ms=0.2,
+        latency_ms_p95=0.3,
+        memory_mib=None,
+    )
+    trial = TrialMeasured(recipe="tflite-int8", latency_ms=0.1)
+    found = Measured(
+        package=digest_of(b"manifest"),
+        processor="a processor",
+        cores=2,
+        system="Linux x86_64",
+        runs=(run,),
+        searches=(SearchMeasured(format="tflite", float_ms=0.4, trials=(trial,)),),
+    )
+    return (found.to_bytes(),)
 
 
 @cache

@@ -48,6 +48,7 @@ from edgeops.packaging.oci.manifest import OciManifest
 from edgeops.packaging.recipes import read_recipe
 from edgeops.packaging.record.anatomy import Anatomy
 from edgeops.packaging.record.build_record import BUILD_RECORD, BuildRecord
+from edgeops.packaging.record.measured import Measured
 from edgeops.packaging.rows.golden_rows import read_golden_rows
 from edgeops.packaging.rows.preprocessing import read_preprocessing
 from edgeops.retraining.rows import read_rows
@@ -202,6 +203,7 @@ _PACKAGING = (
         for part in ("index", "oci", "edgeops.json", "signature.json", BUILD_RECORD)
     ),
     _target("build-record", BuildRecord.from_bytes, seeds.build_records, refusals=OF_HUB),
+    _target("measured", Measured.from_bytes, seeds.measured, refusals=OF_HUB),
     _target("anatomy", Anatomy.from_bytes, seeds.anatomies, refusals=OF_HUB),
     _target("recipe", file(read_recipe, "recipe.json"), seeds.recipe_files, refusals=OF_HUB),
     _target("job", Job.from_bytes, seeds.jobs, refusals=OF_BOTH),
