@@ -20,10 +20,10 @@ from device_agent.processing.scores import read_scores
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant
-from device_agent.protocol.plan import SketchPlan
 
 if TYPE_CHECKING:
     from device_agent.monitor.inputs import InputSketch
+    from device_agent.protocol.plan import SketchPlan
     from device_agent.runtimes.contract import LoadedModel
 
 
