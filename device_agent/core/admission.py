@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from device_agent.core.deployment import Deployment
 from device_agent.core.records import ModelRecord
@@ -13,6 +13,7 @@ from device_agent.protocol.ids import DeviceId, Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant, agent_version_key
 from device_agent.protocol.orders import Desired, DesiredModel
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

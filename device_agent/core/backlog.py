@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from device_agent.core.states import FINAL
@@ -24,6 +24,7 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.items import Window
 from device_agent.protocol.plan import MAX_COUNT
+from device_agent.protocol.values import dataclass
 
 MERGES_AT_ONCE = 64
 """Pairs of windows that are added in one go: room for as many new ones."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, latency_quantile_us
+from device_agent.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

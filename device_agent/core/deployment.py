@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from device_agent.core.states import (
     ACTS,
@@ -19,6 +19,7 @@ from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.orders import DesiredModel
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import MAX_DETAIL
+from device_agent.protocol.values import dataclass
 
 MAX_TRANSITIONS = 48
 """Loop breaker: a deployment that changed state this often is ended, whatever it wants."""

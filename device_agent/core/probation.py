@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from device_agent.core.counts import Counts
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.sketch import CONFIDENCE_BINS
+from device_agent.protocol.values import dataclass
 
 CHANCE = 1e-4
 """Probability with which two samples of one distribution may differ by more than

@@ -13,9 +13,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from random import Random
+
+from device_agent.protocol.values import dataclass
 
 MQTT_5 = 5
 MQTT_311 = 4

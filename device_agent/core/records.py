@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from device_agent.core.deployment import Deployment
@@ -14,6 +14,7 @@ from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import Digest, ModelName, parse_digest
 from device_agent.protocol.orders import DesiredModel
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 
 SLOTS = ("A", "B")
 MAX_QUARANTINE = 64

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from device_agent.core.deployment import Happened
 from device_agent.core.states import EventType
 from device_agent.protocol.manifest import Budget
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 
 PARENT_ACCURACY_DROP = 0.10
 """Labelled golden rows of the parent: the new version may be this much worse than the parent

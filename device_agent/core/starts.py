@@ -9,12 +9,13 @@ there, the less is loaded; the agent itself always stays reachable.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import Enum
 from typing import Any
 
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import Digest, parse_digest
+from device_agent.protocol.values import dataclass
 
 HEALTHY_AFTER_S = 60.0
 USUAL_STARTS, CAREFUL_STARTS, FALLBACK_STARTS = 1, 4, 8

@@ -11,12 +11,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.samples import MAX_SAMPLE_BYTES, Sample
+from device_agent.protocol.values import dataclass
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

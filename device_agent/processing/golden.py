@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.manifest import MAX_RANK, TensorSpec
+from device_agent.protocol.values import dataclass
 
 GOLDEN_GATE = "golden"
 """Name of the gate on the golden rows, as waivers in manifests say it."""

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from device_agent.processing.rows import fit_row
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.manifest import TensorSpec
-from device_agent.protocol.preprocessing import HWC_TO_CHW, Preprocessing
+from device_agent.protocol.values import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from device_agent.protocol.preprocessing import Preprocessing
 
 
 def prepare_row(x: Any, preprocessing: Preprocessing | None, spec: TensorSpec) -> NDArray[Any]:
@@ -112,6 +113,8 @@ def _work(
 def _prepared(x: Any, preprocessing: Preprocessing, *, rows: int | None, name: str) -> NDArray[Any]:
     """Return one row prepared, or ``rows`` of them, which then are the first dimension."""
     import numpy as np  # here: without any runtime there is no numpy, and nothing to infer
+
+    from device_agent.protocol.preprocessing import HWC_TO_CHW
 
     try:
         row = np.asarray(x)

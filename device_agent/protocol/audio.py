@@ -26,10 +26,9 @@ between ``lower_hz`` and ``upper_hz``. Mel is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
+from device_agent.protocol.values import dataclass
 
 HANN = "hann"
 NONE = "none"

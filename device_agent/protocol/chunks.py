@@ -18,11 +18,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, digest_hex
+from device_agent.protocol.values import dataclass
 
 MAGIC = b"EOC1"
 HEADER = struct.Struct(">4s16sIII")

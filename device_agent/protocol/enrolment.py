@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from device_agent.protocol.codec import MAX_DOCUMENT_BYTES, decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import DeviceId
+from device_agent.protocol.values import dataclass
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from device_agent.protocol.codec import MAX_DOCUMENT_BYTES, decode, encode
 from device_agent.protocol.errors import NotTrusted, ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 
 PAYLOAD_DESIRED = "application/vnd.edgeops.desired.v1+json"
 PAYLOAD_COMMAND = "application/vnd.edgeops.command.v1+json"

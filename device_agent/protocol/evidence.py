@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.sketch import MAX_CLASSES
+from device_agent.protocol.values import dataclass
 
 MAX_SLICES = 256
 MAX_SLICE_NAME = 80

@@ -17,10 +17,10 @@ off.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
+from device_agent.protocol.values import dataclass
 
 BILINEAR = "bilinear"
 NEAREST = "nearest"

@@ -9,7 +9,7 @@ those that cannot be.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from device_agent.protocol.errors import ProtocolError
@@ -29,6 +29,7 @@ from device_agent.protocol.plan import (
 from device_agent.protocol.reports import MAX_DETAIL
 from device_agent.protocol.samples import Sample
 from device_agent.protocol.sketch import CONFIDENCE_BINS, LATENCY_BINS, MAX_CLASSES
+from device_agent.protocol.values import dataclass
 
 MAX_WINDOWS = 32
 MAX_SAMPLES = 256

@@ -9,18 +9,22 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import TYPE_CHECKING
 
 from device_agent.protocol.chunks import HASH_BYTES, MAX_CHUNKS, BlobRef
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
-from device_agent.protocol.evidence import Evidence, MetricEvidence
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import ModelName
-from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.sketch import MAX_CLASSES
 from device_agent.protocol.thresholds import FIRST_AGENT as FIRST_AGENT_OF_THRESHOLDS
 from device_agent.protocol.thresholds import check_thresholds, read_thresholds
+from device_agent.protocol.values import dataclass
+
+if TYPE_CHECKING:  # imported on use: many packages have none of them
+    from device_agent.protocol.evidence import Evidence, MetricEvidence
+    from device_agent.protocol.preprocessing import Preprocessing
 
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_VERSION = 1_000_000_000
@@ -196,8 +200,8 @@ class Variant:
             golden_accuracy=fields.number("golden_accuracy", maximum=1.0) if has_accuracy else None,
             budget=Budget.from_fields(fields.fields("budget")),
             reference=fields.optional("reference", ChunkedBlob.from_fields),
-            evidence=fields.optional("evidence", Evidence.from_fields),
-            metric=fields.optional("metric", MetricEvidence.from_fields),
+            evidence=fields.optional("evidence", _evidence),
+            metric=fields.optional("metric", _metric_evidence),
         )
         if variant.scores not in [spec.name for spec in variant.outputs]:
             raise ProtocolError(f"{fields.path}.scores names no output")
@@ -299,7 +303,7 @@ class Manifest:
             ),
             waivers=fields.list_of("waivers", Waiver.from_fields, max_items=32),
             lineage={key: fields.fields("lineage").text(key) for key in _keys(fields, "lineage")},
-            preprocessing=fields.optional("preprocessing", Preprocessing.from_fields),
+            preprocessing=fields.optional("preprocessing", _preprocessing),
             thresholds=read_thresholds(fields, "thresholds") if fields.has("thresholds") else (),
         )
         if not manifest.variants:
@@ -322,6 +326,24 @@ def first_agents(
     if thresholds:
         needed["thresholds"] = FIRST_AGENT_OF_THRESHOLDS
     return needed
+
+
+def _evidence(fields: Fields) -> Evidence:
+    from device_agent.protocol.evidence import Evidence
+
+    return Evidence.from_fields(fields)
+
+
+def _metric_evidence(fields: Fields) -> MetricEvidence:
+    from device_agent.protocol.evidence import MetricEvidence
+
+    return MetricEvidence.from_fields(fields)
+
+
+def _preprocessing(fields: Fields) -> Preprocessing:
+    from device_agent.protocol.preprocessing import Preprocessing
+
+    return Preprocessing.from_fields(fields)
 
 
 def _keys(fields: Fields, key: str) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from device_agent.protocol.activation import AT_ONCE, Activation
@@ -17,6 +17,7 @@ from device_agent.protocol.envelope import Signature
 from device_agent.protocol.fields import MAX_MODELS, SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import DeviceId, ModelName
 from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,13 @@ Times are Unix seconds of the device's wall clock and are only shown to people.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import MAX_MODELS, Fields
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.reports import MAX_DETAIL
+from device_agent.protocol.values import dataclass
 
 OUTCOMES = ("done", "failed", "refused", "expired")
 """``done``: carried out, and every self-test passed. ``failed``: begun, and not so. ``refused``,

@@ -17,12 +17,12 @@ import base64
 import binascii
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from device_agent.protocol.codec import encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import digest_hex, digest_of
+from device_agent.protocol.values import dataclass
 
 SOURCES = ("elements", "summary")
 """``elements``: every element of the input row in C order. ``summary``: a few numbers of the

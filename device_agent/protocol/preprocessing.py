@@ -14,7 +14,6 @@ and z is then fitted to the model's input, as a row without preprocessing is.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 from device_agent.protocol.audio import AudioStep
@@ -23,6 +22,7 @@ from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.image import ImageStep
 from device_agent.protocol.tabular import TabularStep
+from device_agent.protocol.values import dataclass
 
 FIRST_AGENT = "0.2.0"
 """The first agent that applies it: older ones would ignore the field and feed raw rows."""

@@ -7,10 +7,10 @@ decision that uses it is ``device_agent.core.probation``.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
+from device_agent.protocol.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

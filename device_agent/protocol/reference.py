@@ -6,13 +6,12 @@ compares what devices count with the counts in here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.plan import MAX_COUNTS_TEXT, SketchPlan, pack_counts, unpack_counts
 from device_agent.protocol.sketch import CONFIDENCE_BINS, MAX_CLASSES
+from device_agent.protocol.values import dataclass
 
 MAX_REFERENCE_BYTES = 1024 * 1024
 

@@ -6,13 +6,14 @@ Times are Unix seconds of the device's wall clock and are only shown to people.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from device_agent.protocol.chunks import MAX_CHUNKS, BlobRef
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import MAX_MODELS, SCHEMA_VERSION, Fields
 from device_agent.protocol.ids import DeviceId, Digest, ModelName
+from device_agent.protocol.values import dataclass
 
 MAX_RANGES = 512
 MAX_DETAIL = 400

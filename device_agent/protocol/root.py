@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.envelope import (
@@ -26,6 +25,7 @@ from device_agent.protocol.envelope import (
 from device_agent.protocol.errors import NotTrusted, ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 
 ROLES = ("root", "targets", "director")
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import base64
 import math
 import re
-from dataclasses import dataclass
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import MAX_RANK
 from device_agent.protocol.sketch import MAX_CLASSES
+from device_agent.protocol.values import dataclass
 
 MAX_SAMPLE_BYTES = 40 * 1024
 """Bytes of a row: as base64, and with the rest of the message, it stays below 60 KiB."""

@@ -20,7 +20,8 @@ from them is off by at most 9 %."""
 
 def confidence_bin(confidence: float) -> int:
     """Return the bin of a confidence; what is outside [0, 1] goes to the nearest end."""
-    return min(CONFIDENCE_BINS - 1, max(0, int(confidence * CONFIDENCE_BINS)))
+    number = int(confidence * CONFIDENCE_BINS)
+    return number if 0 <= number < CONFIDENCE_BINS else (0 if number < 0 else CONFIDENCE_BINS - 1)
 
 
 def latency_bin(latency_us: float) -> int:

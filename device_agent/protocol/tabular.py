@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
+from device_agent.protocol.values import dataclass
 
 ONE_HOT = "one-hot"
 INDEX = "index"

@@ -5,8 +5,6 @@ At most 6 slashes and 200 bytes, so that every broker of the design takes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import (
     DeviceId,
@@ -16,6 +14,7 @@ from device_agent.protocol.ids import (
     parse_digest,
     shard_of,
 )
+from device_agent.protocol.values import dataclass
 
 PREFIX = "edgeops/v1"
 MAX_TOPIC_BYTES = 200

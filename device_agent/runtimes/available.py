@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from device_agent.protocol.errors import RuntimeMissing
-from device_agent.runtimes.contract import Runtime
+
+if TYPE_CHECKING:
+    from device_agent.runtimes.contract import Runtime
 
 _PACKAGES = {
     "litert": "ai_edge_litert",
@@ -39,6 +42,8 @@ def runtime_package(name: str) -> str:
     Raises:
         RuntimeMissing: it is not installed.
     """
+    from importlib import metadata  # here: an agent never asks, and it takes 8 ms and 1 MB
+
     try:
         return f"{_DISTRIBUTIONS[name]} {metadata.version(_DISTRIBUTIONS[name])}"
     except (KeyError, metadata.PackageNotFoundError) as error:

@@ -7,7 +7,7 @@ comes from outside.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from device_agent.protocol.codec import decode, encode
@@ -17,6 +17,7 @@ from device_agent.protocol.manifest import TensorSpec
 from device_agent.protocol.preprocessing import Preprocessing
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.thresholds import read_thresholds
+from device_agent.protocol.values import dataclass
 from device_agent.runtimes.contract import Array
 
 MAX_SPEC_BYTES = 60 * 1024

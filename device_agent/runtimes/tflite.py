@@ -40,7 +40,7 @@ class TfLiteModel:
         if len(inputs) != len(self._ins):
             raise wrong_count(self.inputs, inputs)
         try:
-            for index, value in zip(self._ins, inputs, strict=True):
+            for index, value in zip(self._ins, inputs):  # noqa: B905 - as many, see above
                 interpreter.set_tensor(index, value)
         except ValueError as error:
             raise BadInput(f"input does not fit the model: {one_line(error)}") from error

@@ -102,25 +102,12 @@ class Agent:
             BadInput: the row does not fit.
             InferenceFailed: the runtime failed on this row.
         """
-        answer = self._live.infer(ModelName(model), row)
-        return Prediction(
-            model=model,
-            version=answer.version,
-            digest=answer.digest,
-            outputs=answer.outputs,
-            class_index=answer.class_index,
-            label=answer.label,
-            confidence=answer.confidence,
-            latency_ms=answer.latency_ms,
-            sample=self._loop.samples.offer(
-                ModelName(model),
-                answer.version,
-                answer.digest,
-                row,
-                answer.class_index,
-                answer.confidence,
-            ),
+        name = ModelName(model)
+        answer = self._live.infer(name, row)
+        sample = self._loop.samples.offer(
+            name, answer.version, answer.digest, row, answer.class_index, answer.confidence
         )
+        return Prediction(model, *answer, sample)
 
     def report_label(self, prediction: Prediction, label: int | str) -> bool:
         """Tell what a prediction should have been; only the count travels, unless it is a sample.

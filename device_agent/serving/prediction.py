@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prediction:
-    """One answer of one version of one model.
+class Prediction(NamedTuple):
+    """One answer of one version of one model. A tuple: it is made in half the time.
 
     Attributes:
         model: name of the model.

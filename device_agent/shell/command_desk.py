@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from device_agent.core.states import State
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.orders import COMMANDS, Command
 from device_agent.protocol.outcomes import CommandOutcome, ModelVerdict
 from device_agent.protocol.reports import MAX_DETAIL
+from device_agent.protocol.values import dataclass
 from device_agent.shell.commands import CommandLog, Standing
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.live import LiveModels

@@ -12,7 +12,7 @@ Two promises, of different strength:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 
 from device_agent.core.window import EARLIEST_WALL_S
@@ -20,6 +20,7 @@ from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.orders import Command
+from device_agent.protocol.values import dataclass
 from device_agent.shell.storage import Storage
 
 COMMANDS_PATH = "commands.json"

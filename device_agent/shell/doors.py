@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from device_agent.protocol.values import dataclass
 from device_agent.runtimes.available import available_runtimes, get_runtime
-from device_agent.runtimes.child import start_probe
 
 if TYPE_CHECKING:
     import sqlite3
@@ -55,6 +55,8 @@ def _load(runtime: str, path: Path, threads: int) -> LoadedModel:
 
 
 def _start_probe(spec: ProbeSpec, timeout_s: float) -> Probe:
+    from device_agent.runtimes.child import start_probe  # here: few starts install anything
+
     return start_probe(spec, deadline_s=time.monotonic() + timeout_s)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import Chunk, missing_ranges
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.ids import DeviceId, Digest
 from device_agent.protocol.reports import MAX_RANGES, Need
+from device_agent.protocol.values import dataclass
 from device_agent.shell.blobs import Download
 
 

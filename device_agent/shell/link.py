@@ -14,7 +14,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import paho.mqtt.client as mqtt
@@ -25,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from device_agent.core.reconnecting import MQTT_5, Attempts, Ended
 from device_agent.protocol.enrolment import Enrolment
+from device_agent.protocol.values import dataclass
 
 logger = logging.getLogger(__name__)
 

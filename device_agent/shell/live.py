@@ -10,39 +10,38 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from device_agent.core.counts import Counts
 from device_agent.monitor.tally import Tally
 from device_agent.processing.prepare import counted_row, prepare_row
+from device_agent.processing.rows import RowFit
 from device_agent.processing.scores import read_scores
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant
-from device_agent.protocol.plan import SketchPlan
 
 if TYPE_CHECKING:
     from device_agent.monitor.inputs import InputSketch
+    from device_agent.protocol.plan import SketchPlan
     from device_agent.runtimes.contract import LoadedModel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What a model said to one row.
+class Answer(NamedTuple):
+    """What a model said to one row. A tuple: one is made at each inference.
 
     ``outputs`` are numpy arrays by name, with a batch dimension of 1; ``class_index`` and
     ``confidence`` come from the output that the package names as its scores. Below the package's
     threshold there is a confidence, but no class.
     """
 
+    version: int
+    digest: Digest
     outputs: Mapping[str, Any]
     class_index: int | None
     label: str | None
     confidence: float
     latency_ms: float
-    version: int
-    digest: Digest
 
 
 class LiveModel:
@@ -79,7 +78,9 @@ class LiveModel:
         self.closed = False
         self._loaded = loaded
         self._timer_ns = timer_ns
-        self._scores_at = [spec.name for spec in variant.outputs].index(variant.scores)
+        self._output_names = [spec.name for spec in variant.outputs]
+        self._scores_at = self._output_names.index(variant.scores)
+        self._fit: RowFit | None = None
 
     def answer(self, row: Any) -> Answer:
         """Answer one row. The caller holds ``lock`` and has checked ``closed``.
@@ -88,10 +89,10 @@ class LiveModel:
             BadInput: the row does not fit; nothing is counted.
             InferenceFailed: the runtime failed; counted as a failure.
         """
-        if len(self.variant.inputs) != 1:
-            raise BadInput(f"{self.manifest.model} has {len(self.variant.inputs)} inputs, not 1")
-        preprocessing = self.manifest.preprocessing
-        fitted = prepare_row(row, preprocessing, self.variant.inputs[0])
+        manifest = self.manifest
+        preprocessing = manifest.preprocessing
+        fit = self._fit or self._new_fit()
+        fitted = fit(row) if preprocessing is None else prepare_row(row, preprocessing, fit.spec)
         started = self._timer_ns()
         try:
             outputs = self._loaded.run([fitted])
@@ -102,25 +103,28 @@ class LiveModel:
         if self.inputs is not None:
             # The reference profile is of rows as the application gives them.
             self.inputs.observe(fitted if preprocessing is None else counted_row(row))
-        scores = read_scores(outputs[self._scores_at], self.manifest.thresholds)
+        index, confidence, finite = read_scores(outputs[self._scores_at], manifest.thresholds)
         self.tally.observe(
-            latency_us=latency_us,
-            class_index=scores.class_index,
-            confidence=scores.confidence,
-            finite=scores.finite,
+            latency_us=latency_us, class_index=index, confidence=confidence, finite=finite
         )
-        labels, index = self.manifest.labels, scores.class_index
+        labels = manifest.labels
         return Answer(
-            outputs={
-                spec.name: value for spec, value in zip(self.variant.outputs, outputs, strict=True)
-            },
-            class_index=index,
-            label=labels[index] if index is not None and 0 <= index < len(labels) else None,
-            confidence=scores.confidence,
-            latency_ms=latency_us / 1000,
-            version=self.manifest.version,
-            digest=self.digest,
+            manifest.version,
+            self.digest,
+            dict(zip(self._output_names, outputs, strict=True)),
+            index,
+            labels[index] if index is not None and 0 <= index < len(labels) else None,
+            confidence,
+            latency_us / 1000,
         )
+
+    def _new_fit(self) -> RowFit:
+        """Look up what the input takes: at the first row, since it needs numpy as the row does."""
+        inputs = self.variant.inputs
+        if len(inputs) != 1:
+            raise BadInput(f"{self.manifest.model} has {len(inputs)} inputs, not 1")
+        self._fit = RowFit(inputs[0])
+        return self._fit
 
     def counts(self) -> Counts:
         """Return the counts since activation."""

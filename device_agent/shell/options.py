@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from device_agent.monitor.samples import SampleOptions
+from device_agent.protocol.values import dataclass
 from device_agent.shell.fetch import FetchLimits
 from device_agent.shell.link import LinkLimits
 from device_agent.shell.outbox import OutboxOptions

@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ from device_agent.core.backlog import label_of
 from device_agent.core.pace import Pace
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 from device_agent.shell.outbox_file import prepare, set_label
 from device_agent.shell.outbox_room import SEND_AT_ONCE, Bound, make_room
 

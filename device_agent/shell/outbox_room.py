@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 
 from device_agent.core.backlog import Label, Waiting, label_of, merged, to_drop, to_merge
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.reasons import Reason
+from device_agent.protocol.values import dataclass
 from device_agent.shell.outbox_file import set_label
 
 SEND_AT_ONCE = 16

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timezone, tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent.core.counts import Counts
 from device_agent.core.records import ModelRecord
@@ -13,13 +14,15 @@ from device_agent.protocol.errors import ModelRefused, ProtocolError, StorageFai
 from device_agent.protocol.fields import Fields
 from device_agent.protocol.ids import Digest, ModelName, digest_of
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
-from device_agent.protocol.plan import SketchPlan
 from device_agent.protocol.reasons import Reason
-from device_agent.protocol.reference import ReferenceProfile
+from device_agent.protocol.values import dataclass
 from device_agent.shell.blobs import blob_path
 from device_agent.shell.doors import Clock, Machine
 from device_agent.shell.live import LiveModel, LiveModels
 from device_agent.shell.storage import Storage
+
+if TYPE_CHECKING:
+    from device_agent.protocol.plan import SketchPlan
 
 
 def read_manifest(storage: Storage, digest: Digest) -> Manifest | None:
@@ -97,6 +100,8 @@ def _plan(storage: Storage, variant: Variant) -> SketchPlan | None:
     """Return what to count of the inputs; a damaged reference only costs the counting."""
     if variant.reference is None:
         return None
+    from device_agent.protocol.reference import ReferenceProfile
+
     try:
         data = storage.read(blob_path(variant.reference.ref.digest)) or b""
         return ReferenceProfile.from_bytes(data).plan

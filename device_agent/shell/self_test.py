@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from device_agent.core.deployment import Happened
-from device_agent.core.self_test import SelfTestBar, SelfTestFacts, judge
 from device_agent.core.states import EventType
 from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.protocol.reasons import Reason
-from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
 from device_agent.shell.blobs import blob_path
 from device_agent.shell.packages import Host
+
+if TYPE_CHECKING:
+    from device_agent.core.self_test import SelfTestBar
+    from device_agent.runtimes.probe_report import ProbeReport
 
 
 class SelfTest:
@@ -37,6 +40,9 @@ class SelfTest:
         Raises:
             ModelRefused: ``storage_failed``, the system gives no process.
         """
+        from device_agent.core.self_test import SelfTestBar  # here: few starts install anything
+        from device_agent.runtimes.probe_report import ProbeSpec
+
         self._variant = variant
         self._bar = SelfTestBar(
             tolerance=variant.tolerance,
@@ -73,6 +79,8 @@ def _golden_path(root: Path, variant: Variant) -> str | None:
 
 
 def _judge(report: ProbeReport, variant: Variant, bar: SelfTestBar) -> Happened:
+    from device_agent.core.self_test import SelfTestFacts, judge
+
     if report.reason is not None:
         return Happened(type=EventType.REFUSED, reason=report.reason, detail=report.cause)
     if (report.inputs, report.outputs) != (variant.inputs, variant.outputs):

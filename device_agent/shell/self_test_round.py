@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from device_agent.core.deployment import Happened
 from device_agent.core.states import EventType
@@ -18,6 +17,7 @@ from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.protocol.outcomes import ModelVerdict
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reports import MAX_DETAIL
+from device_agent.protocol.values import dataclass
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.live import LiveModels
 from device_agent.shell.packages import Host

@@ -12,10 +12,10 @@ What the unit must have for this agent's sake:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from device_agent.protocol.errors import BadInput
+from device_agent.protocol.values import dataclass
 
 UNIT_NAME = "device-agent.service"
 STATE_PARENT = Path("/var/lib")

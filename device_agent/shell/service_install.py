@@ -12,10 +12,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from device_agent.protocol.errors import AgentError, NotEnrolled
+from device_agent.protocol.values import dataclass
 from device_agent.shell.identity import IDENTITY_PATH, read_enrolment
 from device_agent.shell.service import UNIT_NAME, ServicePlan, unit_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_agent.processing.rows import fit_row
+from device_agent.processing.rows import RowFit, fit_row
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.manifest import TensorSpec
 
@@ -67,3 +67,33 @@ def test_what_does_not_fit_is_said(row: object, says: str) -> None:
 def test_an_integer_input_takes_no_fractions_and_nothing_beyond_its_range(row: object) -> None:
     with pytest.raises(BadInput, match="int8"):
         fit_row(row, BYTES)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        np.ones((1, 2, 2), np.float32),
+        np.ones((1, 2, 2), ">f4"),
+        np.asfortranarray(np.arange(4, dtype=np.float32).reshape(1, 2, 2)),
+        np.arange(8, dtype=np.float32).reshape(1, 2, 4)[:, :, ::2],
+        np.arange(4),
+        [1, 2, 3, 4],
+        np.ma.array(np.ones((1, 2, 2), np.float32)),
+    ],
+)
+def test_a_fit_looked_up_once_gives_what_fit_row_gives(row: object) -> None:
+    spec = TensorSpec(name="x", dtype="float32", shape=(-1, 2, 2))
+    fitted, expected = RowFit(spec)(row), fit_row(row, spec)
+    assert fitted.tolist() == expected.tolist()
+    assert (type(fitted), fitted.dtype, fitted.shape) == (np.ndarray, np.float32, (1, 2, 2))
+    assert fitted.flags.c_contiguous
+
+
+def test_a_row_that_fits_is_given_on_as_it_is_and_one_that_does_not_is_refused() -> None:
+    fit = RowFit(BYTES)
+    row = np.zeros((1, 4), np.int8)
+    assert fit(row) is row
+    with pytest.raises(BadInput, match="4 elements"):
+        fit(np.zeros((1, 5), np.int8))
+    with pytest.raises(BadInput, match="int8"):
+        fit(np.full((1, 4), 0.5, np.float32))

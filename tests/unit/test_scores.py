@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_agent.processing.scores import read_scores
+from device_agent.processing.scores import MANY_CLASSES, _read_many, read_scores
 
 
 def test_probabilities_give_the_likeliest_class_and_its_probability() -> None:
@@ -52,3 +52,28 @@ def test_what_is_not_finite_has_no_class_and_is_flagged(bad: float) -> None:
 def test_an_output_that_is_no_row_of_scores_has_no_class(shape: tuple[int, ...]) -> None:
     scores = read_scores(np.ones(shape, np.float32))
     assert (scores.class_index, scores.confidence, scores.finite) == (None, 0.0, True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int8", "uint8", "int32"])
+@pytest.mark.parametrize("kind", ["probabilities", "logits"])
+def test_many_classes_are_read_as_few_are(dtype: str, kind: str) -> None:
+    chance = np.random.default_rng(0)
+    bits = 8 if dtype in ("int8", "uint8") else 1
+    row = chance.uniform(0, 100, MANY_CLASSES) if kind == "logits" else np.zeros(MANY_CLASSES)
+    if kind == "probabilities":
+        row[[3, 9, 60]] = np.array([16, 208, 32]) / (256 if np.dtype(dtype).kind == "f" else 1)
+    row = (row - (128 if dtype == "int8" else 0)).astype(dtype)
+    few = read_scores(row[np.newaxis])
+    many = _read_many(row, 1 / 256 if bits == 8 else 1.0, {"int8": 128}.get(dtype, 0))
+    assert (many.class_index, many.finite) == (few.class_index, True)
+    assert many.confidence == pytest.approx(few.confidence, rel=1e-12)
+    one_more = read_scores(np.concatenate([row[:1], row])[np.newaxis])
+    assert one_more.class_index == (few.class_index or 0) + 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_flagged_among_many_classes_too(bad: float) -> None:
+    row = np.full((1, MANY_CLASSES + 1), 0.5, np.float32)
+    row[0, 7] = bad
+    scores = read_scores(row)
+    assert (scores.class_index, scores.confidence, scores.finite) == (None, 0.0, False)

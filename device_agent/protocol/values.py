@@ -1,0 +1,121 @@
+"""Frozen dataclasses that cost little to define.
+
+The standard library writes, compiles and keeps six functions for each of them. An agent knows
+about ninety, most of which a start never makes: that was half the time of its imports and 0.7 MB.
+Here all of them share five functions, and ``__init__`` is written when it is first called. They
+are dataclasses all the same: ``fields``, ``replace``, ``asdict``, copying and pickling work.
+
+``from device_agent.protocol.values import dataclass``; type checkers see the standard library's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass as dataclass
+else:
+
+    def dataclass(
+        kind: type | None = None,
+        *,
+        frozen: bool = False,
+        slots: bool = False,
+        kw_only: bool = False,
+        eq: bool = True,
+    ) -> Any:
+        """Make a dataclass; a cheap one if it is frozen, has slots and takes keywords only."""
+        given = {"frozen": frozen, "slots": slots, "kw_only": kw_only, "eq": eq}
+        if not (frozen and slots and kw_only):
+            return dataclasses.dataclass(kind, **given)
+        return lambda plain: _value(plain, eq=eq)
+
+
+def _value(plain: type, *, eq: bool) -> type:
+    lean: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(
+        plain
+    )
+    own = plain.__dict__
+    compared = [each.name for each in dataclasses.fields(lean) if each.compare]
+    lean.__dataclass_params__.frozen, lean.__dataclass_params__.eq = True, eq
+    shared = {
+        "_value_of": attrgetter(*compared) if compared else staticmethod(lambda _: ()),
+        "__init__": _first_init,
+        "__repr__": _repr,
+        "__setattr__": _refuse_to_set,
+        "__delattr__": _refuse_to_delete,
+        "__getstate__": _state,
+        "__setstate__": _set_state,
+        **({"__eq__": _eq, "__hash__": _hash} if eq else {}),
+    }
+    for name, function in shared.items():
+        if name not in own or (name == "__hash__" and own[name] is None):
+            setattr(lean, name, function)
+    return lean  # type: ignore[no-any-return]
+
+
+def _first_init(self: Any, /, **given: Any) -> None:
+    """Write the class's own ``__init__``, and call it."""
+    made = next(each for each in type(self).__mro__ if each.__dict__.get("__init__") is _first_init)
+    _write_init(made)(self, **given)
+
+
+def _write_init(made: Any) -> Any:
+    known: dict[str, Any] = {"set_": object.__setattr__, "made_": dataclasses.MISSING}
+    takes, sets = [], []
+    for each in dataclasses.fields(made):
+        value = each.name
+        if each.default is not dataclasses.MISSING:
+            known[f"default_{each.name}"] = each.default
+            takes.append(f"{each.name}=default_{each.name}")
+        elif each.default_factory is not dataclasses.MISSING:
+            known[f"factory_{each.name}"] = each.default_factory
+            takes.append(f"{each.name}=made_")
+            value = f"factory_{each.name}() if {each.name} is made_ else {each.name}"
+        else:
+            takes.append(each.name)
+        sets.append(f" set_(self, {each.name!r}, {value})")
+    if hasattr(made, "__post_init__"):
+        sets.append(" self.__post_init__()")
+    head = f"def __init__(self, *, {', '.join(takes)}):" if takes else "def __init__(self):"
+    exec("\n".join([head, *(sets or [" pass"])]), known)  # noqa: S102 - of our own names
+    written = known["__init__"]
+    written.__qualname__ = f"{made.__qualname__}.__init__"
+    made.__init__ = written
+    return written
+
+
+def _repr(self: Any) -> str:
+    shown = (each.name for each in dataclasses.fields(self) if each.repr)
+    given = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+    return f"{type(self).__qualname__}({given})"
+
+
+def _eq(self: Any, other: Any) -> Any:
+    if type(other) is not type(self):
+        return NotImplemented
+    # In tuples, as the standard library does: what is the same object is equal to itself.
+    return (self._value_of(self),) == (self._value_of(other),)
+
+
+def _hash(self: Any) -> int:
+    return hash(self._value_of(self))
+
+
+def _refuse_to_set(_self: Any, name: str, _value: object) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_to_delete(_self: Any, name: str) -> None:
+    raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _state(self: Any) -> list[Any]:
+    return [getattr(self, each.name) for each in dataclasses.fields(self)]
+
+
+def _set_state(self: Any, state: list[Any]) -> None:
+    for each, value in zip(dataclasses.fields(self), state, strict=True):
+        object.__setattr__(self, each.name, value)

@@ -1,0 +1,126 @@
+"""Values are the standard library's frozen dataclasses in everything but what they cost."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, field
+from typing import Any
+
+import pytest
+
+import device_agent.protocol.values as values
+
+Maker = Callable[..., Any]
+
+
+def _classes(dataclass: Maker) -> dict[str, Any]:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Point:
+        x: int
+        y: float = 0.5
+        tags: list[str] = field(default_factory=list, compare=False, repr=False)
+
+        @property
+        def twice(self) -> int:
+            return 2 * self.x
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Checked:
+        share: float = 0.0
+
+        def __post_init__(self) -> None:
+            if self.share > 1:
+                raise ValueError("share")
+
+    @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+    class Same:
+        x: int
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Nothing:
+        pass
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Said:
+        x: int
+
+        def __repr__(self) -> str:
+            return "said"
+
+    return {each.__name__: each for each in (Point, Checked, Same, Nothing, Said)}
+
+
+LIBRARY, OURS = _classes(dataclasses.dataclass), _classes(values.dataclass)
+
+DEEDS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "make": lambda of: (of["Point"](x=1).y, of["Point"](y=2, x=3).x, of["Point"](x=4).twice),
+    "factory": lambda of: of["Point"](x=1).tags is not of["Point"](x=1).tags,
+    "repr": lambda of: [repr(of["Point"](x=1)), repr(of["Nothing"]()), repr(of["Said"](x=1))],
+    "equal": lambda of: [
+        of["Point"](x=1) == of["Point"](x=1, tags=["a"]),
+        of["Point"](x=1) == of["Point"](x=2),
+        of["Point"](x=1) == (1, 0.5),
+        of["Same"](x=1) == of["Same"](x=1),
+        of["Nothing"]() == of["Nothing"](),
+        of["Said"](x=1) == of["Said"](x=1.0),
+        of["Said"](x=1) != of["Said"](x=2),
+    ],
+    "hash": lambda of: [
+        hash(of["Point"](x=1)) == hash(of["Point"](x=1, tags=["a"])),
+        len({of["Point"](x=1), of["Point"](x=1), of["Point"](x=2)}),
+        len({of["Same"](x=1), of["Same"](x=1)}),
+        len({of["Nothing"](), of["Nothing"]()}),
+    ],
+    "unhashable": lambda of: hash(of["Said"](x=[])),
+    "set": lambda of: setattr(of["Point"](x=1), "x", 2),
+    "delete": lambda of: delattr(of["Point"](x=1), "x"),
+    "post init": lambda of: of["Checked"](share=2),
+    "missing": lambda of: of["Point"](),
+    "unknown": lambda of: of["Point"](x=1, z=1),
+    "positional": lambda of: of["Point"](1),
+    "replace": lambda of: repr(dataclasses.replace(of["Point"](x=1), y=3.0)),
+    "replace unknown": lambda of: dataclasses.replace(of["Point"](x=1), z=3.0),
+    "asdict": lambda of: dataclasses.asdict(of["Point"](x=1, tags=["a"])),
+    "fields": lambda of: [(f.name, f.type, f.default) for f in dataclasses.fields(of["Point"])],
+    "copy": lambda of: [
+        copied == of["Point"](x=7) and copied.tags == ["a"]
+        for copied in (
+            copy.copy(of["Point"](x=7, tags=["a"])),
+            copy.deepcopy(of["Point"](x=7, tags=["a"])),
+        )
+    ],
+    "slots": lambda of: [hasattr(of["Point"](x=1), "__dict__"), of["Point"].__slots__],
+    "nan": lambda of: (lambda n: of["Said"](x=n) == of["Said"](x=n))(float("nan")),
+    "subclass": lambda of: type("Sub", (of["Point"],), {})(x=1).y,
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_value_does_what_the_librarys_dataclass_does(deed: str) -> None:
+    expected, found = (_outcome(DEEDS[deed], of) for of in (LIBRARY, OURS))
+    assert found == expected
+
+
+def test_a_class_that_may_change_is_the_librarys() -> None:
+    @values.dataclass(slots=True)
+    class Open:
+        x: int = 1
+
+    it = Open(2)
+    it.x = 3
+    assert it == Open(3)
+
+
+def test_nothing_can_be_set_of_a_value_even_before_it_was_first_made() -> None:
+    fresh = _classes(values.dataclass)["Point"]
+    with pytest.raises(FrozenInstanceError, match="'x'"):
+        fresh.__new__(fresh).x = 1
+
+
+def _outcome(deed: Callable[[dict[str, Any]], object], of: dict[str, Any]) -> object:
+    try:
+        return deed(of)
+    except Exception as error:
+        return type(error), str(error)
