@@ -18,6 +18,7 @@ from device_agent.core.records import ModelRecord
 from device_agent.protocol.ids import DeviceId
 from device_agent.protocol.reasons import Reason
 from device_agent.shell.blobs import blob_path
+from edgeops.domain.fleet import Device
 from edgeops.simulation.device import SimulatedDevice
 from edgeops.simulation.packages import ARTIFACT_BYTES
 from edgeops.simulation.world import MODEL, World
@@ -174,18 +175,17 @@ def _unsettled(device: SimulatedDevice, wanted: int) -> tuple[int, str] | None:
     return (4, f"has {waiting} items in its outbox") if waiting else None
 
 
-def _seen_otherwise(device: SimulatedDevice, known: object) -> tuple[int, str] | None:
+def _seen_otherwise(device: SimulatedDevice, known: Device | None) -> tuple[int, str] | None:
     return next(_differences(device, known), None)
 
 
-def _differences(device: SimulatedDevice, known: object) -> Iterator[tuple[int, str]]:
-    reported = getattr(known, "reported", None)
-    if reported is None:
+def _differences(device: SimulatedDevice, known: Device | None) -> Iterator[tuple[int, str]]:
+    if known is None or known.reported is None:
         yield 5, "was never seen by the hub"
         return
-    if not known.presence.online:  # type: ignore[attr-defined]  # a Device, since it was reported
+    if not known.presence.online:
         yield 5, "lives, and the hub has it for dead"
-    model = reported.models.get(MODEL)
+    model = known.reported.models.get(MODEL)
     seen = model.active.version if model is not None and model.active is not None else None
     live = device.live.get(MODEL)
     serves = live.manifest.version if live is not None else None

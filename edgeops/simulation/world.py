@@ -13,6 +13,7 @@ from edgeops.service import fleet, packages, rollouts
 from edgeops.service.context import Context
 from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.device import WORLD_BEGAN_S, SimulatedDevice
+from edgeops.simulation.faults import ROOM_BYTES, STRIKES
 from edgeops.simulation.hub import CrashingDatabase, SimulatedHub
 from edgeops.simulation.network import NetworkFaults, SimulatedBroker
 from edgeops.simulation.packages import (
@@ -42,7 +43,6 @@ POLICY = Policy(
 OPERATOR_S = 8.0
 COMMAND_SHARE = 0.3
 OPEN = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
-DAYS_TEN_YEARS_S = 10 * 365 * 86400.0
 
 
 class World:
@@ -67,7 +67,7 @@ class World:
         self.scenario = scenario
         self.time = VirtualTime()
         self.commands: dict[str, int] = {}
-        self._chance = random.Random(f"{seed} world")
+        self.chance = random.Random(f"{seed} world")
         self.broker = SimulatedBroker(self.time, random.Random(f"{seed} network"))
         key_chance = random.Random(f"{seed} keys")
         self.keys: Keys = make_keys(lambda: seeded_key(key_chance))
@@ -95,7 +95,7 @@ class World:
             self.broker.faults = BAD_NETWORK
         self.hub.start()
         for device in self.devices:
-            self.time.after(self._chance.uniform(0.0, 3.0), device.start)
+            self.time.after(self.chance.uniform(0.0, 3.0), device.start)
         self.time.after(OPERATOR_S, self._operate)
         self.time.after(self._pause_s(), self._strike)
         self.time.after(self.scenario.faults_s, self._calm_down)
@@ -111,9 +111,9 @@ class World:
     def _make_packages(self) -> tuple[SimulatedPackage, ...]:
         made = []
         for number in range(1, self.scenario.versions + 1):
-            is_bad = number > 1 and self._chance.random() < self.scenario.bad_models
-            behaviour = self._chance.choice(BAD) if is_bad else Behaviour.GOOD
-            made.append(make_package(self.keys, self._chance, MODEL, number, behaviour))
+            is_bad = number > 1 and self.chance.random() < self.scenario.bad_models
+            behaviour = self.chance.choice(BAD) if is_bad else Behaviour.GOOD
+            made.append(make_package(self.keys, self.chance, MODEL, number, behaviour))
             self.time.note("world", f"version {number} is {behaviour}")
         return tuple(made)
 
@@ -160,8 +160,8 @@ class World:
 
     def _operate(self) -> None:
         """Roll out the next version when nothing is under way; send a command now and then."""
-        if self._chance.random() < COMMAND_SHARE:
-            name = self._chance.choice(self.devices).name
+        if self.chance.random() < COMMAND_SHARE:
+            name = self.chance.choice(self.devices).name
             if self.hub.send_command(name):
                 self.commands[name] = self.commands.get(name, 0) + 1
         if self._next_version <= len(self.packages):
@@ -181,13 +181,13 @@ class World:
     # ---- faults
 
     def _pause_s(self) -> float:
-        return self._chance.expovariate(1.0 / self.scenario.fault_every_s)
+        return self.chance.expovariate(1.0 / self.scenario.fault_every_s)
 
     def _calm_down(self) -> None:
         self.broker.faults = NetworkFaults()
         for device in self.devices:
             device.cut_in = None
-            device.disk.capacity_bytes = 2**30
+            device.disk.capacity_bytes = ROOM_BYTES
         self.hub.database.crash_in = None
         self.time.note("world", "faults are over")
 
@@ -195,57 +195,8 @@ class World:
         if self.are_faults_over or not self.scenario.faults:
             return
         faults, weights = zip(*self.scenario.faults.items(), strict=True)
-        fault: Fault = self._chance.choices(faults, weights)[0]
-        device = self._chance.choice(self.devices)
+        fault: Fault = self.chance.choices(faults, weights)[0]
+        device = self.chance.choice(self.devices)
         self.time.note("world", f"{fault} for {device.name}")
-        _STRIKES[fault](self, device)
+        STRIKES[fault](self, device)
         self.time.after(self._pause_s(), self._strike)
-
-    def _cut_power(self, device: SimulatedDevice) -> None:
-        device.cut_in = self._chance.randint(1, 60)
-
-    def _partition(self, device: SimulatedDevice) -> None:
-        device.cut_off(self._chance.uniform(5.0, 60.0))
-
-    def _reset(self, device: SimulatedDevice) -> None:
-        device.lose_connection()
-
-    def _fill_disk(self, device: SimulatedDevice) -> None:
-        device.disk.capacity_bytes = device.disk.used_bytes + self._chance.choice((0, 100, 5000))
-        until_s = self._chance.uniform(5.0, 40.0)
-
-        def empty() -> None:
-            device.disk.capacity_bytes = 2**30
-
-        self.time.after(until_s, empty)
-
-    def _flip_byte(self, device: SimulatedDevice) -> None:
-        partial = [p for p in device.disk.paths if p.startswith("partial/") and device.disk.read(p)]
-        if partial:
-            path = self._chance.choice(partial)
-            device.disk.flip_byte(path, self._chance.randrange(len(device.disk.read(path))))
-
-    def _jump_clock(self, device: SimulatedDevice) -> None:
-        to_1970_s = -WORLD_BEGAN_S - self.time.now_s
-        device.wall_skew_s = self._chance.choice((to_1970_s, DAYS_TEN_YEARS_S, 0.0, -3600.0))
-
-    def _lose_broker(self, device: SimulatedDevice) -> None:
-        self.broker.lose_state()
-        for each in self.devices:
-            each.lose_connection()
-        self.hub.reconnect()
-
-    def _crash_hub(self, device: SimulatedDevice) -> None:
-        self.hub.crash_at(self._chance.randint(1, 12))
-
-
-_STRIKES: dict[Fault, Callable[[World, SimulatedDevice], None]] = {
-    Fault.POWER_CUT: World._cut_power,  # noqa: SLF001 - the table of this class
-    Fault.PARTITION: World._partition,  # noqa: SLF001
-    Fault.RESET: World._reset,  # noqa: SLF001
-    Fault.DISK_FULL: World._fill_disk,  # noqa: SLF001
-    Fault.FLIPPED_BYTE: World._flip_byte,  # noqa: SLF001
-    Fault.CLOCK_JUMP: World._jump_clock,  # noqa: SLF001
-    Fault.BROKER_LOSS: World._lose_broker,  # noqa: SLF001
-    Fault.HUB_CRASH: World._crash_hub,  # noqa: SLF001
-}
