@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from device_agent.monitor.samples import SampleOptions
     from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
     from device_agent.serving.api import Agent
-    from device_agent.serving.prediction import Prediction
     from device_agent.shell.options import AgentOptions
+    from device_agent.shell.prediction import Prediction
 
 __all__ = [
     "Agent",
@@ -36,7 +36,7 @@ _PUBLIC = {
     "BadInput": "device_agent.protocol.errors",
     "InferenceFailed": "device_agent.protocol.errors",
     "NoModel": "device_agent.protocol.errors",
-    "Prediction": "device_agent.serving.prediction",
+    "Prediction": "device_agent.shell.prediction",
     "SampleOptions": "device_agent.monitor.samples",
 }
 

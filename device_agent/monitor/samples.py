@@ -66,6 +66,7 @@ class SampleDesk:
     ) -> None:
         """Begin without any."""
         self._options = options
+        self.is_on = options.share > 0
         self._chance = chance
         self._clock = clock
         self._wall_clock = wall_clock
@@ -95,7 +96,7 @@ class SampleDesk:
             class_index: predicted class.
             confidence: of the prediction.
         """
-        if not self._options.share or self._chance.random() >= self._options.share:
+        if not self.is_on or self._chance.random() >= self._options.share:
             return None
         array = _as_array(row)
         if array.nbytes > MAX_SAMPLE_BYTES:

@@ -39,13 +39,14 @@ class Tally:
         self._latency[latency_bin(latency_us)] += 1
         if not finite:
             self._nonfinite += 1
-            return
-        if class_index is not None and 0 <= class_index < MAX_CLASSES:
-            if class_index >= len(self._classes):
-                self._classes.extend([0] * (class_index + 1 - len(self._classes)))
-            self._classes[class_index] += 1
-            self._confidence[confidence_bin(confidence)] += 1
-        elif class_index is None and confidence > 0:
+        elif class_index is None:
+            if confidence > 0:
+                self._confidence[confidence_bin(confidence)] += 1
+        elif 0 <= class_index < MAX_CLASSES:
+            classes = self._classes
+            if class_index >= len(classes):
+                classes.extend([0] * (class_index + 1 - len(classes)))
+            classes[class_index] += 1
             self._confidence[confidence_bin(confidence)] += 1
 
     def observe_failure(self) -> None:

@@ -24,21 +24,38 @@ def features_of(source: str, row: NDArray[Any]) -> NDArray[np.float64]:
     Returns:
         ``[F]`` float64, F the number of elements, or of ``SUMMARY``.
     """
-    flat = np.asarray(row, dtype=np.float64).reshape(-1)
+    features: NDArray[np.float64] = features_of_rows(source, np.asarray(row).reshape(1, -1))[0]
+    return features
+
+
+def features_of_rows(source: str, rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the features of many rows, of each the same as by itself, to the last bit.
+
+    Args:
+        source: as ``features_of``.
+        rows: ``[n, elements]`` of any numeric dtype.
+
+    Returns:
+        ``[n, F]`` float64.
+    """
+    flat = rows.astype(np.float64)
     if source == "elements":
         return flat
-    low, high = flat.min(), flat.max()
-    return np.array(
+    size = flat.shape[1]
+    # The dtype of the rows is enough for what only compares, and several times faster in 8 bits.
+    low, high = rows.min(axis=1), rows.max(axis=1)
+    steps = np.abs(np.diff(flat, axis=1)).mean(axis=1) if size > 1 else np.zeros(len(flat))
+    return np.column_stack(
         [
-            flat.mean(),
-            flat.std(),
+            flat.mean(axis=1),
+            flat.std(axis=1),
             low,
             high,
-            np.abs(np.diff(flat)).mean() if flat.size > 1 else 0.0,
-            (flat == low).mean(),
-            (flat == high).mean(),
+            steps,
+            np.count_nonzero(rows == low[:, np.newaxis], axis=1) / size,
+            np.count_nonzero(rows == high[:, np.newaxis], axis=1) / size,
         ]
-    )
+    ).astype(np.float64, copy=False)
 
 
 def bins_of(feature: FeaturePlan, values: NDArray[np.float64]) -> NDArray[np.intp]:

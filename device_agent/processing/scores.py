@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from device_agent.protocol.thresholds import threshold_of
 
@@ -14,15 +14,17 @@ SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may be from 1, by rounding in half precision or 8 bits."""
 MANY_CLASSES = 64
 """Beyond, numpy's calls cost less than a list of its numbers does."""
-_EIGHT_BIT_STEPS = 256.0
-_EIGHT_BIT_SHIFT = {"b": 128, "B": 0}
-"""By numpy's type character (int8, uint8; asking for the name takes 2 µs). The TFLite
-quantization specification fixes a softmax: scale 1/256, zero point -128 or 0.
+_AS_THEY_ARE = (1.0, 0)
+_STEPS = {"b": (1 / 256, 128), "B": (1 / 256, 0)}
+"""Size and shift of 8-bit scores, by numpy's type character (int8, uint8; asking for the name takes
+2 µs). The TFLite quantization specification fixes a softmax: scale 1/256, zero point -128 or 0.
 https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec"""
+_UNSIGNED = {"b": bytes(byte ^ 0x80 for byte in range(256)), "B": None}
+"""What ``bytes.translate`` takes to do that shift."""
 
 
 class Scores(NamedTuple):
-    """The class that a row of scores means. A tuple: one is made at each inference.
+    """The class that a row of scores means.
 
     ``class_index`` is None where there is none: not finite, not scores of classes (a single
     number, a tensor with more than one row), or below the threshold of the class. ``confidence``
@@ -34,7 +36,9 @@ class Scores(NamedTuple):
     finite: bool
 
 
-_NOT_FINITE = Scores(class_index=None, confidence=0.0, finite=False)
+Found: TypeAlias = "tuple[int | None, float, bool]"
+"""The fields of ``Scores``: making a plain tuple takes no call."""
+_NOT_FINITE: Found = (None, 0.0, False)
 
 
 def read_scores(output: NDArray[Any], thresholds: tuple[float, ...] = ()) -> Scores:
@@ -50,54 +54,63 @@ def read_scores(output: NDArray[Any], thresholds: tuple[float, ...] = ()) -> Sco
     Returns:
         Class, confidence, and whether every value is finite.
     """
-    if output.size == 1 and output.dtype.kind in "iub":
-        return Scores(class_index=int(output.item()), confidence=1.0, finite=True)
-    if output.size < 2 or output.shape[-1] != output.size:
-        return Scores(class_index=None, confidence=0.0, finite=_is_finite(output))
-    step, shift = 1.0, _EIGHT_BIT_SHIFT.get(output.dtype.char)
-    if shift is not None:
-        step = 1.0 / _EIGHT_BIT_STEPS
-    read = _read_many if output.size > MANY_CLASSES else _read_few
-    found = read(output.ravel(), step, shift or 0)
-    index = found.class_index
-    if thresholds and index is not None and found.confidence < threshold_of(thresholds, index):
-        return found._replace(class_index=None)
-    return found
+    return Scores(*scores_of(output, thresholds))
 
 
-def _read_few(row: NDArray[Any], step: float, shift: int) -> Scores:
-    """Read ``(row + shift) * step``; ``step`` is a power of two: nothing is rounded by it."""
-    # Plain numbers: for the ten or so classes of most models numpy's calls cost more than the
-    # arithmetic does.
-    values: list[float] = row.tolist()
-    total = (sum(values) + shift * len(values)) * step  # one NaN or infinity makes it one too
-    finite = math.isfinite(total)
-    if not finite:
+def scores_of(output: NDArray[Any], thresholds: tuple[float, ...]) -> Found:
+    """Read the scores of one row as ``read_scores`` does, for who does so at every inference."""
+    size, kind = output.size, output.dtype
+    if size < 2 or output.shape[-1] != size:
+        if size == 1 and kind.kind in "iub":
+            return int(output.item()), 1.0, True
+        return None, 0.0, _is_finite(output)
+    if size > MANY_CLASSES:
+        index, confidence, finite = _read_many(output.ravel(), *_STEPS.get(kind.char, _AS_THEY_ARE))
+    elif kind.char in _UNSIGNED:
+        index, confidence, finite = _read_bytes(output.tobytes().translate(_UNSIGNED[kind.char]))
+    else:
+        index, confidence, finite = _read_few(output.ravel().tolist())
+    if thresholds and index is not None and confidence < threshold_of(thresholds, index):
+        index = None
+    return index, confidence, finite
+
+
+# Plain numbers for few classes: numpy's calls cost more than the arithmetic does.
+
+
+def _read_bytes(steps: bytes) -> Found:
+    total, top = sum(steps), max(steps)
+    index = steps.index(top)
+    if abs(total / 256 - 1.0) <= SUM_TOLERANCE:
+        return index, min(1.0, top / 256), True
+    return index, 1.0 / math.fsum(math.exp((step - top) / 256) for step in steps), True
+
+
+def _read_few(values: list[float]) -> Found:
+    total = sum(values)  # one NaN or infinity makes it one too
+    if not math.isfinite(total):
         return _NOT_FINITE
     top = max(values)
     index = values.index(top)
-    if abs(total - 1.0) <= SUM_TOLERANCE and min(values) + shift >= 0:
-        return Scores(index, min(1.0, (top + shift) * step), finite)
-    share = 1.0 / math.fsum(math.exp((value - top) * step) for value in values)
-    return Scores(index, share, finite)
+    if abs(total - 1.0) <= SUM_TOLERANCE and min(values) >= 0:
+        return index, min(1.0, top), True
+    return index, 1.0 / math.fsum(math.exp(value - top) for value in values), True
 
 
-def _read_many(row: NDArray[Any], step: float, shift: int) -> Scores:
-    """As ``_read_few``, but for the last digit of a softmax's sum."""
+def _read_many(row: NDArray[Any], step: float, shift: int) -> Found:
+    """Read ``(row + shift) * step``, as above but for the last digit of a softmax's sum."""
     import numpy as np
 
     total = (float(row.sum(dtype=np.float64)) + shift * row.size) * step
-    finite = math.isfinite(total)
-    if not finite:
+    if not math.isfinite(total):
         return _NOT_FINITE
     index = int(row.argmax())
     top = float(row[index])
     if abs(total - 1.0) <= SUM_TOLERANCE and float(row.min()) + shift >= 0:
-        return Scores(index, min(1.0, (top + shift) * step), finite)
+        return index, min(1.0, (top + shift) * step), True
     shares = np.subtract(row, top, dtype=np.float64)
     shares *= step
-    share = 1.0 / float(np.exp(shares, out=shares).sum())
-    return Scores(index, share, finite)
+    return index, 1.0 / float(np.exp(shares, out=shares).sum()), True
 
 
 def _is_finite(output: NDArray[Any]) -> bool:

@@ -28,7 +28,8 @@ def latency_bin(latency_us: float) -> int:
     """Return the bin of a latency in microseconds."""
     if latency_us <= 1.0:
         return 0
-    return min(LATENCY_BINS - 1, int(math.log2(latency_us) * LATENCY_BINS_PER_OCTAVE))
+    number = int(math.log2(latency_us) * LATENCY_BINS_PER_OCTAVE)
+    return number if number < LATENCY_BINS else LATENCY_BINS - 1
 
 
 def latency_quantile_us(counts: Sequence[int], quantile: float) -> float:

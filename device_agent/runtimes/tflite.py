@@ -46,7 +46,7 @@ class TfLiteModel:
             raise BadInput(f"input does not fit the model: {one_line(error)}") from error
         try:
             interpreter.invoke()
-            return [interpreter.get_tensor(index) for index in self._outs]
+            return list(map(interpreter.get_tensor, self._outs))
         except (RuntimeError, ValueError) as error:
             raise InferenceFailed(f"{self._maker}: {one_line(error)}") from error
 

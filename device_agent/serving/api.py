@@ -22,12 +22,12 @@ from typing import Any
 from device_agent.logs import AGENT_LOGGER, RecentLog
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.ids import Digest, ModelName
-from device_agent.serving.prediction import Prediction
 from device_agent.shell.doors import Doors
 from device_agent.shell.identity import FolderLock, adopt_identity, read_enrolment
 from device_agent.shell.live import LiveModels
 from device_agent.shell.loop import AgentLoop
 from device_agent.shell.options import AgentOptions
+from device_agent.shell.prediction import Prediction
 from device_agent.shell.storage import FolderStorage
 
 
@@ -103,11 +103,13 @@ class Agent:
             InferenceFailed: the runtime failed on this row.
         """
         name = ModelName(model)
-        answer = self._live.infer(name, row)
-        sample = self._loop.samples.offer(
-            name, answer.version, answer.digest, row, answer.class_index, answer.confidence
+        answer, samples = self._live.infer(name, row), self._loop.samples
+        if not samples.is_on:
+            return answer
+        sample = samples.offer(
+            name, answer.version, Digest(answer.digest), row, answer.class_index, answer.confidence
         )
-        return Prediction(model, *answer, sample)
+        return answer._replace(sample=sample)
 
     def report_label(self, prediction: Prediction, label: int | str) -> bool:
         """Tell what a prediction should have been; only the count travels, unless it is a sample.

@@ -9,39 +9,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from device_agent.core.counts import Counts
 from device_agent.monitor.tally import Tally
 from device_agent.processing.prepare import counted_row, prepare_row
 from device_agent.processing.rows import RowFit
-from device_agent.processing.scores import read_scores
+from device_agent.processing.scores import scores_of
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import Manifest, Variant
+from device_agent.shell.prediction import Prediction
 
 if TYPE_CHECKING:
     from device_agent.monitor.inputs import InputSketch
     from device_agent.protocol.plan import SketchPlan
     from device_agent.runtimes.contract import LoadedModel
-
-
-class Answer(NamedTuple):
-    """What a model said to one row. A tuple: one is made at each inference.
-
-    ``outputs`` are numpy arrays by name, with a batch dimension of 1; ``class_index`` and
-    ``confidence`` come from the output that the package names as its scores. Below the package's
-    threshold there is a confidence, but no class.
-    """
-
-    version: int
-    digest: Digest
-    outputs: Mapping[str, Any]
-    class_index: int | None
-    label: str | None
-    confidence: float
-    latency_ms: float
 
 
 class LiveModel:
@@ -82,7 +66,7 @@ class LiveModel:
         self._scores_at = self._output_names.index(variant.scores)
         self._fit: RowFit | None = None
 
-    def answer(self, row: Any) -> Answer:
+    def answer(self, row: Any) -> Prediction:
         """Answer one row. The caller holds ``lock`` and has checked ``closed``.
 
         Raises:
@@ -103,15 +87,16 @@ class LiveModel:
         if self.inputs is not None:
             # The reference profile is of rows as the application gives them.
             self.inputs.observe(fitted if preprocessing is None else counted_row(row))
-        index, confidence, finite = read_scores(outputs[self._scores_at], manifest.thresholds)
+        index, confidence, finite = scores_of(outputs[self._scores_at], manifest.thresholds)
         self.tally.observe(
             latency_us=latency_us, class_index=index, confidence=confidence, finite=finite
         )
         labels = manifest.labels
-        return Answer(
+        return Prediction(
+            manifest.model,
             manifest.version,
             self.digest,
-            dict(zip(self._output_names, outputs, strict=True)),
+            dict(zip(self._output_names, outputs)),  # noqa: B905 - as many: the self-test saw to it
             index,
             labels[index] if index is not None and 0 <= index < len(labels) else None,
             confidence,
@@ -169,7 +154,7 @@ class LiveModels:
             old.close()
             self._resting[name] = old
 
-    def infer(self, name: ModelName, row: Any) -> Answer:
+    def infer(self, name: ModelName, row: Any) -> Prediction:
         """Answer one row with the live model of that name, on the caller's thread.
 
         Raises:

@@ -65,8 +65,7 @@ def test_many_classes_are_read_as_few_are(dtype: str, kind: str) -> None:
     row = (row - (128 if dtype == "int8" else 0)).astype(dtype)
     few = read_scores(row[np.newaxis])
     many = _read_many(row, 1 / 256 if bits == 8 else 1.0, {"int8": 128}.get(dtype, 0))
-    assert (many.class_index, many.finite) == (few.class_index, True)
-    assert many.confidence == pytest.approx(few.confidence, rel=1e-12)
+    assert many == (few.class_index, pytest.approx(few.confidence, rel=1e-12), True)
     one_more = read_scores(np.concatenate([row[:1], row])[np.newaxis])
     assert one_more.class_index == (few.class_index or 0) + 1
 

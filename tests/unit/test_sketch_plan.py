@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device_agent.monitor.inputs import BUFFER_ROWS, InputSketch
-from device_agent.processing.features import SUMMARY, bins_of, features_of
+from device_agent.monitor.inputs import BUFFER_ROWS, MAX_WAITING_ELEMENTS, InputSketch
+from device_agent.processing.features import SUMMARY, bins_of, features_of, features_of_rows
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.fields import Fields
@@ -153,3 +153,34 @@ def test_a_reference_that_contradicts_itself_is_refused(
     document = {**decode(good.to_bytes()), field: value}
     with pytest.raises(ProtocolError, match=message):
         ReferenceProfile.from_bytes(encode(document))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float32", "float64", "float16", "int32"])
+@pytest.mark.parametrize("size", [1, 2, 9, 128, 640, 5000])
+def test_features_of_many_rows_are_to_the_last_bit_those_of_each(dtype: str, size: int) -> None:
+    chance = np.random.default_rng(size)
+    rows = np.maximum(chance.normal(size=(6, size)) * 40, -20).astype(dtype)
+    together = features_of_rows("summary", rows)
+    for row, found in zip(rows, together, strict=True):
+        flat = row.astype(np.float64)
+        low, high = flat.min(), flat.max()
+        rough = np.abs(np.diff(flat)).mean() if size > 1 else 0.0
+        shares = (flat == low).mean(), (flat == high).mean()
+        assert found.tolist() == [flat.mean(), flat.std(), low, high, rough, *shares]
+        assert features_of("summary", row).tolist() == found.tolist()
+
+
+def test_rows_of_changing_sizes_and_dtypes_are_all_counted() -> None:
+    features = tuple(FeaturePlan(name=name, edges=(-100.0, 0.0, 100.0)) for name in SUMMARY)
+    sketch = InputSketch(SketchPlan(source="summary", features=features))
+    chance = np.random.default_rng(0)
+    sizes = [3, 3, 640, MAX_WAITING_ELEMENTS, 640, 3, 70_000] * 40
+    expected = np.zeros(2, np.int64)
+    for size in sizes:
+        row = chance.integers(-90, 91, (1, size)).astype(chance.choice(["int8", "float32"]))
+        sketch.observe(row)
+        expected += [row.astype(float).mean() < 0, row.astype(float).mean() >= 0]
+    rows, counts = sketch.take()
+    assert rows == len(sizes)
+    assert list(counts[:2]) == expected.tolist()
+    assert sketch.take() == (0, (0,) * len(counts))

@@ -1,4 +1,4 @@
-"""What ``Agent.infer`` answers."""
+"""What ``Agent.infer`` answers: made once an inference, by the model that answers."""
 
 from __future__ import annotations
 
