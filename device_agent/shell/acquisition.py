@@ -178,8 +178,9 @@ class Acquisition:
     def stop(self, name: ModelName, *, flush_at_s: float | None = None) -> list[Digest]:
         """Leave the downloads of a model; what was fetched stays on the disk."""
         downloads = self._fetching.pop(name, {})
-        for digest, download in downloads.items():
-            if flush_at_s is not None:
-                download.flush(flush_at_s)
+        for digest in downloads:  # first: a disk that refuses must not leave one running
             self._fetcher.stop(digest)
+        if flush_at_s is not None:
+            for download in downloads.values():
+                download.flush(flush_at_s)
         return list(downloads)

@@ -17,6 +17,8 @@ from device_agent.shell.storage import Storage
 
 SYNC_EVERY_CHUNKS = 64
 SYNC_EVERY_S = 1.0
+UNFINISHED = ".new"
+"""Ending of the temporary file of ``Storage.replace``."""
 
 
 def blob_path(digest: Digest) -> str:
@@ -162,6 +164,8 @@ def discard(storage: Storage, digest: Digest) -> None:
 def collect_garbage(storage: Storage, keep: frozenset[Digest]) -> int:
     """Remove every blob that is not in ``keep``, and partial downloads that lead to none.
 
+    Also what writes left that never ended: by the thread that writes here, so none is under way.
+
     Returns:
         How many files were removed.
     """
@@ -172,6 +176,9 @@ def collect_garbage(storage: Storage, keep: frozenset[Digest]) -> int:
         digest = name.split(".")[0]
         if digest not in kept or digest in complete:
             needless.append(f"partial/{name}")
+    for model in storage.names("models"):
+        folder = f"models/{model}"
+        needless += [f"{folder}/{n}" for n in storage.names(folder) if n.endswith(UNFINISHED)]
     for path in needless:
         storage.remove(path)
     return len(needless)

@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class FolderLock:
         """
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file: Any = open(folder / "lock", "a+", encoding="ascii")  # noqa: SIM115 - held
+            self._file = _open_lock(folder / "lock")
         except OSError as error:
             raise StorageFailed(
                 Reason.STORAGE_FAILED,
@@ -134,15 +135,15 @@ class FolderLock:
             ) from error
         if not self._take():
             self._file.seek(0)
-            holder = self._file.read(32).strip() or "unknown"
+            holder = self._file.read(32).decode("ascii", "replace").strip() or "unknown"
             self._file.close()
             raise StateFolderBusy(
                 f"another agent (process {holder}) runs on {folder}",
                 next_step="stop it, or give this agent its own --state folder",
             )
-        self._file.truncate(0)
-        self._file.write(str(os.getpid()))
-        self._file.flush()
+        with suppress(OSError):  # no room: the lock holds all the same, only nobody is named
+            self._file.truncate(0)
+            self._file.write(str(os.getpid()).encode())
 
     def release(self) -> None:
         """Give the lock back."""
@@ -158,6 +159,21 @@ class FolderLock:
                 continue
             return True
         return False
+
+
+def _open_lock(path: Path) -> Any:
+    """Open the lock's file; on a disk that has become read-only the one of before will do.
+
+    It has no buffer, which a full disk would refuse once more at the closing.
+    """
+    try:
+        return open(path, "a+b", buffering=0)
+    except PermissionError:
+        raise
+    except OSError:
+        if not path.is_file():
+            raise
+        return open(path, "rb", buffering=0)
 
 
 def lock_holder(folder: Path) -> int | None:

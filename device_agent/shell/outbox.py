@@ -45,6 +45,9 @@ HEAD_BYTES = 256
 """What an item gets around it on the wire, at most: it counts for the pace."""
 DAMAGED = ("not a database", "malformed")
 """What SQLite says of a file that is no database any more."""
+READ_ONLY = "readonly"
+"""What it says when it was refused the file for writing once, at the opening, and then opened it
+for reading, for good: so it is opened anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,6 +294,8 @@ class Outbox:
             damaged = self._path is not None and any(sign in str(error) for sign in DAMAGED)
             if damaged:
                 self._put_aside()
+            elif READ_ONLY in str(error):
+                self._forget_connection()
             full = "full" in str(error)
             raise StorageFailed(
                 Reason.DISK_FULL if full else Reason.STORAGE_FAILED,
@@ -300,14 +305,17 @@ class Outbox:
 
     def _put_aside(self) -> None:
         """Begin anew, with new streams: what was in a damaged file is lost, the device is not."""
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
+        self._forget_connection()
         if self._path is not None:
             for suffix in ("-wal", "-shm"):
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             self._path.replace(self._path.with_name("outbox.damaged"))
         self._sent.clear()
+
+    def _forget_connection(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _streams(self) -> list[tuple[str, str, int]]:
         """Return kind, name and last acknowledged number of each stream, in order of sending."""

@@ -150,6 +150,28 @@ def test_a_stopped_or_failed_agent_gives_its_folder_back(state: Path, tmp_path: 
         Agent.start(state, options=OFFLINE).stop()
 
 
+def test_a_disk_without_room_for_the_name_of_the_locks_holder_keeps_no_agent_from_serving(
+    state: Path,
+) -> None:
+    (state / "lock").unlink(missing_ok=True)
+    (state / "lock").symlink_to("/dev/full")
+    with Agent.start(state, options=OFFLINE) as agent:
+        assert agent.infer("digits", ROWS[1]).class_index == 1
+
+
+def test_a_lock_that_can_only_be_read_locks_all_the_same(state: Path) -> None:
+    # Not even root may open for writing what is being executed.
+    shutil.copy(shutil.which("sleep") or "", state / "lock")
+    with subprocess.Popen([state / "lock", "60"]) as running:
+        try:
+            with Agent.start(state, options=OFFLINE) as agent:
+                assert agent.infer("digits", ROWS[1]).class_index == 1
+                with pytest.raises(StateFolderBusy):
+                    Agent.start(state, options=OFFLINE)
+        finally:
+            running.kill()
+
+
 def test_a_folder_keeps_its_device_for_good(state: Path, hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_bytes(hub.enrolment(DeviceId("cam-2")).to_bytes())
     with pytest.raises(WrongStateFolder, match="belongs to cam-1, the enrolment is for cam-2"):

@@ -167,6 +167,18 @@ def test_a_power_cut_between_the_steps_of_an_act_is_gone_on_from(
     device.order()
     device.settle()
     assert (device.state(), device.serving()) == (State.COMMITTED, 2)
+    assert disk(device).names("partial") == []
+
+
+def test_a_start_removes_what_unfinished_writes_left(device: Device) -> None:
+    device.crash()
+    (blob, *_) = disk(device).names("blobs/sha256")
+    for path in ("models/digits/counts-A.json", f"blobs/sha256/{blob}", f"partial/{blob}.bitmap"):
+        (device.folder / path).parent.mkdir(exist_ok=True)
+        (device.folder / f"{path}.new").write_bytes(b"half of i")
+    power_back(device)
+    assert [path.name for path in device.folder.rglob("*.new")] == []
+    assert device.serving() == 1
 
 
 @pytest.mark.parametrize(
@@ -306,6 +318,24 @@ def test_a_disk_that_fills_up_during_the_download_ends_it_and_the_old_version_se
     disk(device).full = False
     device.order(package, rollout="r2")
     device.until(lambda: device.state() is not State.FAILED)
+
+
+def test_a_download_whose_end_the_disk_refused_is_not_in_the_way_of_the_next_one(
+    device: Device, second: Package
+) -> None:
+    def fill_before_the_end(method: str, path: str, data: bytes) -> bool:
+        disk(device).full |= path.endswith("record.json") and b'"state":"verify"' in data
+        return False
+
+    disk(device).cut_after = fill_before_the_end
+    device.order(second)
+    device.until(device.is_settled)
+    assert device.outcome() == (State.FAILED, Reason.DISK_FULL)
+    disk(device).cut_after = lambda method, path, data: False
+    disk(device).full = False
+    device.order(second, rollout="r2")
+    device.settle()
+    assert (device.outcome(), device.serving()) == (COMMITTED, 2)
 
 
 def _large(workshop: Workshop) -> bytes:

@@ -355,6 +355,20 @@ def test_a_file_that_is_no_database_is_put_aside_and_the_device_goes_on(
     outbox.close()
 
 
+def test_a_database_that_could_once_be_opened_only_for_reading_is_written_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "outbox.sqlite"
+    Outbox(path).close()
+    modes = iter(["ro", "rw"])  # SQLite itself falls back to reading if the opening fails
+    outbox = Outbox(lambda: sqlite3.connect(f"file:{path}?mode={next(modes)}", uri=True))
+    with pytest.raises(StorageFailed, match="readonly"):
+        put(outbox, 1)
+    put(outbox, 1)
+    assert due(outbox, 0.0) == [1]
+    outbox.close()
+
+
 def test_a_database_that_is_damaged_later_is_put_aside_with_its_streams(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     outbox = Outbox(path)
