@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 CONSTRAINTS := constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz bench check format clean
+.PHONY: help demo test fuzz crashpoints bench check format clean
 
 help:  ## Say what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 demo: $(VENV)/.demo  ## Close the loop in a small fleet, step by step (about three minutes)
 	$(BIN)/edgeops demo $(ARGS)
@@ -23,6 +23,11 @@ FUZZ = --minutes $(MINUTES) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--se
 
 fuzz: $(VENV)/.test  ## Give spoiled inputs to every parser for MINUTES=10, or TARGET= SEED= COUNT=
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+CRASHPOINTS = $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
+
+crashpoints: $(VENV)/.test  ## Kill or refuse each system call of an install, or ONLY=update:17:kill SEED=
+	$(BIN)/python -m tests.crashpoints $(CRASHPOINTS)
 
 bench: $(VENV)/.test  ## Run a benchmark: make bench NAME=packaging ARGS='--models FOLDER'
 	@test -f 'benchmarks/$(NAME).py' \
@@ -47,8 +52,13 @@ $(VENV)/.python:
 	touch $@
 
 # Without Mosquitto everything still works, on the development broker iotcore.
-$(VENV)/.broker: $(VENV)/.python scripts/fetch_mosquitto
+$(VENV)/.broker: $(VENV)/.python scripts/fetch_mosquitto scripts/debian_program.sh
 	scripts/fetch_mosquitto $(VENV)/mosquitto || test $$? -eq 3
+	touch $@
+
+# Without strace the tests that need it are skipped.
+$(VENV)/.strace: $(VENV)/.python scripts/fetch_strace scripts/debian_program.sh
+	scripts/fetch_strace $(VENV)/strace || test $$? -eq 3
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
@@ -57,6 +67,6 @@ $(VENV)/.demo: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONS
 	       $(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[demo]'; }
 	touch $@
 
-$(VENV)/.test: $(VENV)/.broker pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
+$(VENV)/.test: $(VENV)/.broker $(VENV)/.strace pyproject.toml device_agent/pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install -q -c $(CONSTRAINTS) -e ./device_agent -e '.[test]'
 	touch $@
