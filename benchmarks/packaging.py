@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.healthy.run import healthy
+from benchmarks.machine import this_machine
 from benchmarks.quantizers.arenas import arenas
 from benchmarks.quantizers.bakeoff import Prepared, compared, prepared
 from benchmarks.quantizers.bars import bars
@@ -59,7 +58,7 @@ def _measured(wanted: Sequence[str], folder: Path, work: Path) -> dict[str, Any]
     def progress(line: str) -> None:
         print(f"{time.monotonic() - begun_s:6.1f} s  {line}", flush=True)
 
-    machine = _machine()
+    machine = this_machine()
     models = prepared(wanted, folder, work, progress)
     figures: dict[str, Any] = {"models": [compared(each, progress) for each in models]}
     progress("arenas")
@@ -90,21 +89,6 @@ def _healthy(
         if form == "tflite" or (name, "tflite") not in models
     }
     return healthy(folder, floats, work / "healthy", progress)
-
-
-def _machine() -> dict[str, Any]:
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "load": round(os.getloadavg()[0], 1),
-    }
 
 
 def _versions(figures: dict[str, Any]) -> dict[str, str]:

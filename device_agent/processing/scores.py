@@ -59,31 +59,28 @@ def read_scores(output: NDArray[Any], thresholds: tuple[float, ...] = ()) -> Sco
 
 def scores_of(output: NDArray[Any], thresholds: tuple[float, ...]) -> Found:
     """Read the scores of one row as ``read_scores`` does, for who does so at every inference."""
-    size, kind = output.size, output.dtype
+    size, kind = output.size, output.dtype.char
     if size < 2 or output.shape[-1] != size:
-        if size == 1 and kind.kind in "iub":
+        if size == 1 and output.dtype.kind in "iub":
             return int(output.item()), 1.0, True
         return None, 0.0, _is_finite(output)
+    found: Found
+    # Plain numbers for few classes: numpy's calls cost more than the arithmetic does.
     if size > MANY_CLASSES:
-        index, confidence, finite = _read_many(output.ravel(), *_STEPS.get(kind.char, _AS_THEY_ARE))
-    elif kind.char in _UNSIGNED:
-        index, confidence, finite = _read_bytes(output.tobytes().translate(_UNSIGNED[kind.char]))
+        found = _read_many(output.ravel(), *_STEPS.get(kind, _AS_THEY_ARE))
+    elif kind in _UNSIGNED:
+        steps = output.tobytes().translate(_UNSIGNED[kind])
+        top = max(steps)
+        if abs(sum(steps) - 256) <= 256 * SUM_TOLERANCE:
+            found = steps.index(top), top / 256, True
+        else:
+            shares = math.fsum(math.exp((step - top) / 256) for step in steps)
+            found = steps.index(top), 1.0 / shares, True
     else:
-        index, confidence, finite = _read_few(output.ravel().tolist())
-    if thresholds and index is not None and confidence < threshold_of(thresholds, index):
-        index = None
-    return index, confidence, finite
-
-
-# Plain numbers for few classes: numpy's calls cost more than the arithmetic does.
-
-
-def _read_bytes(steps: bytes) -> Found:
-    total, top = sum(steps), max(steps)
-    index = steps.index(top)
-    if abs(total / 256 - 1.0) <= SUM_TOLERANCE:
-        return index, min(1.0, top / 256), True
-    return index, 1.0 / math.fsum(math.exp((step - top) / 256) for step in steps), True
+        found = _read_few(output.ravel().tolist())
+    if thresholds and found[0] is not None and found[1] < threshold_of(thresholds, found[0]):
+        return None, found[1], found[2]
+    return found
 
 
 def _read_few(values: list[float]) -> Found:

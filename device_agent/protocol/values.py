@@ -2,7 +2,7 @@
 
 The standard library writes, compiles and keeps six functions for each of them. An agent knows
 about ninety, most of which a start never makes: that was half the time of its imports and 0.7 MB.
-Here all of them share five functions, and ``__init__`` is written when it is first called. They
+Here all of them share five functions, and ``__init__`` is written when it is called again. They
 are dataclasses all the same: ``fields``, ``replace``, ``asdict``, copying and pickling work.
 
 ``from device_agent.protocol.values import dataclass``; type checkers see the standard library's.
@@ -56,10 +56,35 @@ def _value(plain: type, *, eq: bool) -> type:
     return lean  # type: ignore[no-any-return]
 
 
-def _first_init(self: Any, /, **given: Any) -> None:
+def _first_init(self: Any, /, *unnamed: object, **given: Any) -> None:
+    """Set the fields of the first one: of many classes a process makes no second."""
+    made = _owner(self)
+    made.__init__ = _second_init
+    fields = {each.name: each for each in dataclasses.fields(made)}
+    values = {}
+    for name, each in fields.items():
+        if name in given:
+            values[name] = given[name]
+        elif each.default is not dataclasses.MISSING:
+            values[name] = each.default
+        elif each.default_factory is not dataclasses.MISSING:
+            values[name] = each.default_factory()
+    if unnamed or len(values) < len(fields) or not given.keys() <= fields.keys():
+        _write_init(made)(self, *unnamed, **given)  # it says what is wrong
+    for name, value in values.items():
+        object.__setattr__(self, name, value)
+    if hasattr(made, "__post_init__"):
+        self.__post_init__()
+
+
+def _second_init(self: Any, /, *unnamed: object, **given: Any) -> None:
     """Write the class's own ``__init__``, and call it."""
-    made = next(each for each in type(self).__mro__ if each.__dict__.get("__init__") is _first_init)
-    _write_init(made)(self, **given)
+    _write_init(_owner(self))(self, *unnamed, **given)
+
+
+def _owner(self: Any) -> Any:
+    """Return the value class of an instance, which may be of a class derived from it."""
+    return next(each for each in type(self).__mro__ if "_value_of" in each.__dict__)
 
 
 def _write_init(made: Any) -> Any:

@@ -61,3 +61,13 @@ def test_the_tables_of_the_quantization_page_are_those_of_the_results() -> None:
     assert with_tables(page, results) == page
     for bar in results["bars"]:
         assert bar["what"] in page
+
+
+def test_the_tables_of_the_footprint_are_those_of_the_results() -> None:
+    from benchmarks.footprint.tables import with_tables
+
+    path = ROOT / "benchmarks" / "results" / "agent_footprint.json"
+    results = json.loads(path.read_text("utf-8"))
+    assert with_tables(DEVICES, results) == DEVICES
+    for bar in results["bars"]:
+        assert bar["what"] in DEVICES

@@ -1,0 +1,84 @@
+"""The bars of the agent's footprint, and its tables in ``docs/device.md``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.quantizers.tables import bar_table
+
+_MARK = re.compile(r"(<!-- footprint_(\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_WHAT = {"agent": "agent", "bare": "bare script", "naive": "naive script"}
+
+
+def bars(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the claims, each with its limit and whether it holds."""
+    starts, calls, reach = figures["starts"], figures["calls"], figures["reach"]
+    claims = [
+        ("MiB of private memory above the bare script", starts["private_dirty_more_mib"], 5.0),
+        ("CPU until the first answer, over the bare script's", starts["cpu_ratio"], 1.3),
+        ("µs of an inference above the bare calls, with counting", calls["agent_more_us"], 5.0),
+        (
+            "the same, with counting of the inputs too",
+            figures["calls_with_reference"]["agent_more_us"],
+            5.0,
+        ),
+        ("kB of the agent's wheel", {"median": figures["wheel_bytes"] / 1000}, 250.0),
+    ]
+    if reach is not None:
+        claims += [
+            ("connections to others than the broker", {"median": len(reach["other_peers"])}, 0),
+            ("files outside the state folder", {"median": len(reach["files_outside"])}, 0),
+        ]
+    return [
+        {
+            "what": what,
+            "value": round(found["median"], 2),
+            "limit": limit,
+            "at_least": False,
+            "holds": found["median"] <= limit,
+        }
+        for what, found, limit in claims
+    ]
+
+
+def with_tables(page: str, results: Mapping[str, Any]) -> str:
+    """Return a page with the tables between its marks."""
+    made = {
+        "bars": bar_table(results["bars"]),
+        "figures": _figures(results),
+        "conditions": _conditions(results),
+    }
+    return _MARK.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n{found[3]}", page)
+
+
+def _figures(results: Mapping[str, Any]) -> str:
+    starts, calls = results["starts"], results["calls"]
+    lines = [
+        "| | CPU until the first answer, ms | private memory, MiB | an inference, µs |",
+        "|---|---|---|---|",
+    ]
+    for name, label in _WHAT.items():
+        lines.append(
+            f"| {label} | {_range(starts['cpu_ms'][name], 0)} "
+            f"| {_range(starts['private_dirty_mib'][name], 1)} "
+            f"| {_range(calls['us'][name], 1)} |"
+        )
+    counted = results["calls_with_reference"]["us"]["agent"]
+    lines.append(f"| agent that counts inputs too | | | {_range(counted, 1)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _range(found: Mapping[str, float], digits: int) -> str:
+    return f"{found['median']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+
+
+def _conditions(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    tools = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    return (
+        f"Medians (quartiles) of {results['rounds']} starts and {results['blocks']} blocks of "
+        f"calls, on {machine['processor']}, {machine['cores']} cores, {machine['system']}, "
+        f"Python {machine['python']}, load {machine['load']:g} at the beginning. {tools}.\n"
+    )
