@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,7 +166,7 @@ def test_a_label_of_what_was_no_class_counts_as_wrong(
         with pytest.raises(BadInput, match="no class 9"):
             agent.report_label(unsure, 9)
         with pytest.raises(BadInput, match="no label names"):
-            agent.report_label(replace(sure, label=None), "two")
+            agent.report_label(sure._replace(label=None), "two")
 
 
 def test_device_agent_infer_says_unknown(device: Device, package: Package, tmp_path: Path) -> None:
