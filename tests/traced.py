@@ -11,16 +11,21 @@ from pathlib import Path
 
 import pytest
 
-
-def can_trace() -> bool:
-    """Tell whether ``strace`` is here, and may trace (some containers forbid it)."""
-    probe = ["strace", "-qq", "-o", os.devnull, "true"]
-    return shutil.which("strace") is not None and subprocess.run(probe, check=False).returncode == 0
+from tests.strace import FORBIDDEN, NOT_INSTALLED, find_strace
 
 
-needs_strace = pytest.mark.skipif(
-    not can_trace(), reason="strace is not installed, or may not trace"
-)
+def why_not() -> str:
+    """Return why nothing can be traced here (some containers forbid it), empty if it can be."""
+    found = find_strace()
+    if found is None:
+        return NOT_INSTALLED
+    probe = [found[0], "-qq", "-o", os.devnull, "true"]
+    done = subprocess.run(probe, env=found[1], capture_output=True, check=False)
+    return FORBIDDEN if done.returncode else ""
+
+
+WHY_NOT = why_not()
+needs_strace = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT or "none")
 
 _TALKS = ("connect", "sendto", "sendmsg", "sendmmsg", "bind")
 _CHANGES = (
@@ -70,7 +75,17 @@ def tracing(trace: Path, command: list[str]) -> list[str]:
     calls = ",".join((*_TALKS, *_CHANGES))
     known = f"trace={','.join('?' + each for each in calls.split(','))}"
     options = ("-f", "-y", "-qq", "-s", "4096", "-e", known, "-o", str(trace))
-    return [shutil.which("strace") or "strace", *options, *command]
+    found = find_strace()
+    if found is None:
+        raise FileNotFoundError(NOT_INSTALLED)
+    strace, libraries = found[0], found[1].get("LD_LIBRARY_PATH", "")
+    before = os.environ.get("LD_LIBRARY_PATH", "")
+    if libraries == before:
+        return [strace, *options, *command]
+    # strace takes the libraries that were fetched with it, the program what was there before.
+    back = f"LD_LIBRARY_PATH={before}" if before else "LD_LIBRARY_PATH"
+    with_them = [shutil.which("env") or "env", f"LD_LIBRARY_PATH={libraries}"]
+    return [*with_them, strace, "-E", back, *options, *command]
 
 
 def read_trace(trace: Path, cwd: Path) -> Reached:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.footprint.environment import Clean
 from benchmarks.footprint.state import MODEL, PASSWORD, SCRIPT, Installed
-from tests.traced import can_trace, read_trace, tracing
+from tests.traced import WHY_NOT, read_trace, tracing
 
 CALLS = 2000
 """Inferences before memory is looked at."""
@@ -81,7 +81,7 @@ def calls(clean: Clean, installed: Installed, blocks: int) -> dict[str, Any]:
 
 def reach(clean: Clean, installed: Installed, broker: str, work: Path) -> dict[str, Any] | None:
     """Trace a start and its inferences; None where nothing can be traced."""
-    if not can_trace():
+    if WHY_NOT:
         return None
     _rebooted(installed)
     trace = work / "trace"

@@ -9,11 +9,9 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,13 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.crashpoints.calls import MUTATING
+from tests.strace import FORBIDDEN, NOT_INSTALLED, find_strace
 
 PATIENCE_S = 120.0
 """For one install on a busy machine: no claim about speed."""
 MESSAGE_BYTES = 2**17
 PR_SET_PTRACER, ANY = 0x59616D61, -1
-NOT_INSTALLED = "strace is not installed"
-FORBIDDEN = "processes may not be traced here"
 
 
 @dataclass(slots=True)
@@ -63,16 +60,6 @@ class Life:
     code: int = 0
     log: str = ""
     is_hung: bool = False
-
-
-def find_strace() -> tuple[str, dict[str, str]] | None:
-    """Return a strace and the environment that it needs, or None."""
-    fetched = Path(sys.prefix, "strace")
-    if (fetched / "bin/strace").is_file():
-        libraries = {"LD_LIBRARY_PATH": str(fetched / "lib")}
-        return str(fetched / "bin/strace"), {**os.environ, **libraries}
-    installed = shutil.which("strace")
-    return (installed, dict(os.environ)) if installed else None
 
 
 def why_not() -> str:
