@@ -1,7 +1,7 @@
 """What a call costs: ``calls.py STATE ENROLMENT NAME MODEL ROWS BLOCKS CALLS``.
 
-In one process, in turns: ``Agent.infer``, the bare calls of the interpreter, and the naive way.
-Prints microseconds a call, block by block. The agent is connected and counts.
+In one process: ``Agent.infer``, and the naive way, each in turns with the bare calls of the
+interpreter. Prints microseconds a call, block by block. The agent is connected and counts.
 """
 
 from __future__ import annotations
@@ -74,13 +74,15 @@ with Agent.start(state, enrolment=enrolment) as agent:
         """Answer by the agent."""
         return agent.infer(name, row)
 
-    ways = {"invoke": invoke_alone, "bare": bare, "agent": with_agent, "naive": naive}
     while not agent.counters["link.connected"]:
         time.sleep(0.01)
-    block_us(ways)
-    order = list(ways)
-    measured = []
-    for number in range(int(blocks)):
-        turned = order[number % len(order) :] + order[: number % len(order)]
-        measured.append(block_us({way: ways[way] for way in turned}))
+    # Each beside the bare calls alone: numpy's many temporaries would empty the caches of others.
+    measured = {}
+    for way, call in {"agent": with_agent, "naive": naive, "invoke": invoke_alone}.items():
+        pair = {"bare": bare, way: call}
+        block_us(pair)
+        measured[way] = [
+            block_us(dict(reversed(pair.items())) if number % 2 else pair)
+            for number in range(int(blocks))
+        ]
 print(json.dumps(measured))

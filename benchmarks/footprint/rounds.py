@@ -17,7 +17,6 @@ CALLS = 2000
 """Inferences before memory is looked at."""
 BLOCK_CALLS = 50
 """Of one way, then of the next: so few that another process seldom comes in between."""
-WAYS = ("invoke", "bare", "agent", "naive")
 
 Progress = Callable[[str], None]
 
@@ -68,14 +67,20 @@ def starts(
 def calls(clean: Clean, installed: Installed, blocks: int) -> dict[str, Any]:
     """Call each way in turns, in one process; return microseconds a call."""
     _rebooted(installed)
-    found: Sequence[Mapping[str, float]] = clean.run(
+    found: Mapping[str, Sequence[Mapping[str, float]]] = clean.run(
         *("calls.py", installed.state, installed.enrolment, MODEL),
         *(installed.model, installed.rows, blocks, BLOCK_CALLS),
     )
+    beside = {
+        way: spread([each[way] - each["bare"] for each in pairs]) for way, pairs in found.items()
+    }
     return {
-        "us": {way: spread([each[way] for each in found]) for way in WAYS},
-        "agent_more_us": spread([each["agent"] - each["bare"] for each in found]),
-        "naive_more_us": spread([each["naive"] - each["bare"] for each in found]),
+        "us": {
+            "bare": spread([each["bare"] for each in found["agent"]]),
+            **{way: spread([each[way] for each in pairs]) for way, pairs in found.items()},
+        },
+        "agent_more_us": beside["agent"],
+        "naive_more_us": beside["naive"],
     }
 
 
