@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.crashpoints.tracing import find_strace
+
 
 def can_trace() -> bool:
     """Tell whether ``strace`` is here, and may trace (some containers forbid it)."""
-    probe = ["strace", "-qq", "-o", os.devnull, "true"]
-    return shutil.which("strace") is not None and subprocess.run(probe, check=False).returncode == 0
+    probe = [*find_strace(), "-qq", "-o", os.devnull, "true"]
+    return bool(find_strace()) and subprocess.run(probe, check=False).returncode == 0
 
 
 needs_strace = pytest.mark.skipif(
@@ -70,7 +71,7 @@ def tracing(trace: Path, command: list[str]) -> list[str]:
     calls = ",".join((*_TALKS, *_CHANGES))
     known = f"trace={','.join('?' + each for each in calls.split(','))}"
     options = ("-f", "-y", "-qq", "-s", "4096", "-e", known, "-o", str(trace))
-    return [shutil.which("strace") or "strace", *options, *command]
+    return [*find_strace(), *options, *command]
 
 
 def read_trace(trace: Path, cwd: Path) -> Reached:

@@ -40,7 +40,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     assert report.is_file(), done.stdout + done.stderr
     facts = dict(json.loads(report.read_text()))
     if "why_not" in facts:
-        pytest.skip(facts["why_not"])
+        pytest.skip("strace is not installed, or may not trace")
     return facts
 
 

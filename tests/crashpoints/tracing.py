@@ -65,19 +65,22 @@ class Life:
     is_hung: bool = False
 
 
-def find_strace() -> tuple[str, dict[str, str]] | None:
-    """Return a strace and the environment that it needs, or None."""
+def find_strace() -> list[str]:
+    """Return the words that begin a command of strace, none if there is none.
+
+    One that scripts/fetch_strace put here is given its libraries; what it starts is not.
+    """
     fetched = Path(sys.prefix, "strace")
     if (fetched / "bin/strace").is_file():
-        libraries = {"LD_LIBRARY_PATH": str(fetched / "lib")}
-        return str(fetched / "bin/strace"), {**os.environ, **libraries}
+        libraries = f"LD_LIBRARY_PATH={fetched / 'lib'}"
+        return ["env", libraries, str(fetched / "bin/strace"), "-E", "LD_LIBRARY_PATH"]
     installed = shutil.which("strace")
-    return (installed, dict(os.environ)) if installed else None
+    return [installed] if installed else []
 
 
 def why_not() -> str:
     """Return why nothing can be traced here, empty if it can be."""
-    if find_strace() is None:
+    if not find_strace():
         return NOT_INSTALLED
     with tempfile.TemporaryDirectory() as folder:
         life = run_traced(lambda way: way.tell(here=True), Path(folder, "log"))
@@ -132,16 +135,10 @@ def _strace(
     child: int, log: Path, injections: Sequence[str]
 ) -> Iterator[subprocess.Popen[str] | None]:
     """Attach strace; None if it may not."""
-    found = find_strace()
-    if found is None:
-        raise RuntimeError(NOT_INSTALLED)
-    program, environment = found
     calls = "trace=" + ",".join(f"?{call}" for call in MUTATING)
     expressions = [part for each in (calls, *injections) for part in ("-e", each)]
-    command = [program, "-y", "-a", "1", "-s", "0", "-o", str(log), *expressions]
-    tracer = subprocess.Popen(
-        [*command, "-p", str(child)], stderr=subprocess.PIPE, text=True, env=environment
-    )
+    command = [*find_strace(), "-y", "-a", "1", "-s", "0", "-o", str(log), *expressions]
+    tracer = subprocess.Popen([*command, "-p", str(child)], stderr=subprocess.PIPE, text=True)
     try:
         assert tracer.stderr is not None
         yield tracer if "attached" in tracer.stderr.readline() else None
