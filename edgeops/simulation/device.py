@@ -292,7 +292,9 @@ class SimulatedDevice:
         put = outbox.put
 
         def counted(kind: str, body: bytes) -> None:
+            self.effect()
             put(kind, body)
+            self.effect()
             if kind == "telemetry":
                 self.lived.accepted += json.loads(body)["inferences"]
 
