@@ -199,7 +199,8 @@ def _heard(rollout: Rollout, heard: Heard, now_s: float) -> tuple[Rollout, tuple
     back = heard.settled and heard.active == member.previous
     if member.state is MemberState.REVERTING and back:
         return _with(rollout, replace(member, state=MemberState.REVERTED, updated_s=now_s)), ()
-    if member.state not in IN_PROGRESS:
+    lost_it = _lost_it(rollout, member, heard)
+    if member.state not in IN_PROGRESS and not lost_it:
         return _with_evidence(rollout, member, heard), ()
     state = _DEVICE_OUTCOMES.get(heard.device_state, MemberState.WORKING)
     if not heard.device_state:
@@ -227,6 +228,16 @@ def _heard(rollout: Rollout, heard: Heard, now_s: float) -> tuple[Rollout, tuple
         },
     )
     return _with(rollout, changed), (note,)
+
+
+def _lost_it(rollout: Rollout, member: Member, heard: Heard) -> bool:
+    """Tell whether a device that had committed gave the version up, by its own settled word."""
+    failed = _DEVICE_OUTCOMES.get(heard.device_state) in (
+        MemberState.FAILED,
+        MemberState.ROLLED_BACK,
+    )
+    committed = member.state is MemberState.COMMITTED
+    return committed and failed and heard.settled and heard.active not in (None, rollout.number)
 
 
 def _without(rollout: Rollout, gone: Gone, now_s: float) -> Rollout:

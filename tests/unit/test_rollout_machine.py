@@ -433,6 +433,13 @@ def test_nothing_changes_what_a_device_has_concluded(word: str) -> None:
         assert story.effects == []
 
 
+def test_a_device_that_gives_up_what_it_had_committed_is_a_failure() -> None:
+    story = Story().tick().commit(A).tick()
+    story.hear(A, "failed", active=1, reason="quarantined")
+    assert story.state_of(A) is MemberState.FAILED
+    assert story.tick().rollout.state is RolloutState.ROLLING_BACK
+
+
 def test_a_late_commit_after_the_timeout_does_not_undo_it() -> None:
     story = Story(rollout(device_timeout_s=60, max_failures=1)).tick().tick(60)
     assert story.state_of(A) is MemberState.TIMED_OUT
