@@ -283,7 +283,7 @@ class Device:
 
     def crash(self) -> None:
         """End without a word: nothing is flushed; child processes die with their parent."""
-        self.loop._acts.stop()
+        self.loop._deployer.acts.stop()
         self.loop._desk.stop()
         self.live.close()
         self.loop._outbox.close()

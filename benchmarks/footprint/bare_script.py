@@ -66,7 +66,7 @@ while not connected.is_set():
 connected_s = time.process_time()
 for number in range(int(calls)):
     infer(rows[number % len(rows)])
-time.sleep(1.0)
+time.sleep(1.0)  # until the other threads have done what they began
 with open("/proc/self/smaps_rollup") as file:
     memory = dict(re.findall(r"^(\w+): +(\d+) kB$", file.read(), re.M))
 client.disconnect()

@@ -23,7 +23,7 @@ with Agent.start(state, enrolment=enrolment) as agent:
     connected_s = time.process_time()
     for number in range(int(calls)):
         agent.infer(model, rows[number % len(rows)])
-    time.sleep(1.0)
+    time.sleep(1.0)  # until the other threads have done what they began
     with open("/proc/self/smaps_rollup") as file:
         memory = dict(re.findall(r"^(\w+): +(\d+) kB$", file.read(), re.M))
 print(json.dumps({"answered_s": answered_s, "connected_s": connected_s, "memory_kib": memory}))

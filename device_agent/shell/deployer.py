@@ -24,9 +24,12 @@ from device_agent.shell import journal, packages
 from device_agent.shell.acquisition import Acquisition
 from device_agent.shell.acts import Acts
 from device_agent.shell.blobs import collect_garbage
+from device_agent.shell.fetch import Fetcher
+from device_agent.shell.live import LiveModels
 from device_agent.shell.packages import Host
 from device_agent.shell.start_log import StartLog
 from device_agent.shell.storage import Storage
+from device_agent.shell.trust import Trust
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ class Deployer:
         self.records = journal.load_records(storage)
         self.desired: Desired | None = None
         self._storage = storage
-        self._acts = acts
-        self._acquisition = acquisition
+        self.acts = acts
+        self.acquisition = acquisition
         self._host = host
         self._starts = starts
         self._report = report
@@ -101,7 +104,7 @@ class Deployer:
         for name, record in list(self.records.items()):
             if not _is_running(record):
                 continue
-            happened = self._acts.look(record, now_s)
+            happened = self.acts.look(record, now_s)
             if happened is None and _state(record) is State.ROLL_BACK:
                 due = now_s >= self._retry_s.get(name, 0.0)
                 happened = Happened(type=EventType.STORAGE_FAILED) if due else None
@@ -136,7 +139,7 @@ class Deployer:
     def serving_slot(self, name: ModelName) -> str | None:
         """Return the active slot if its package answers: a damaged one is no active version."""
         letter = self.active_slot(name)
-        if letter is None or not self._acts.serves(
+        if letter is None or not self.acts.serves(
             name, self.records[name].slots[letter].manifest.digest
         ):
             return None
@@ -211,7 +214,7 @@ class Deployer:
     def _carry_out(self, name: ModelName, now_s: float) -> None:
         record = self.records[name]
         state = _state(record)
-        record, happened = self._acts.carry_out(ACTS[state], record, now_s)
+        record, happened = self.acts.carry_out(ACTS[state], record, now_s)
         self.records[name] = record
         if state in FINAL:
             self._collect_garbage()
@@ -234,7 +237,7 @@ class Deployer:
         try:
             journal.save_record(self._storage, record)
         except StorageFailed:
-            self._acquisition.make_room()
+            self.acquisition.make_room()
             try:
                 journal.save_record(self._storage, record)
             except StorageFailed as error:
@@ -263,12 +266,12 @@ class Deployer:
         """Load what may be loaded: usually the active slot, else the other one if committed."""
         active = self.active_slot(record.name)
         for letter in self._may_load(record, active):
-            if not self._acts.bring_up(record, letter):
+            if not self.acts.bring_up(record, letter):
                 continue
             if letter != active:
                 self._point_to(record.name, letter)
             return
-        self._acts.bring_up(record, None)
+        self.acts.bring_up(record, None)
 
     def _may_load(self, record: ModelRecord, active: str | None) -> list[str]:
         if active is None or self._starts.care is Care.NOTHING:
@@ -298,6 +301,38 @@ class Deployer:
             journal.write_pointer(self._storage, name, letter)
         except StorageFailed as error:
             logger.warning("pointer.failed", extra={"cause": str(error)})
+
+
+def make_deployer(
+    storage: Storage,
+    host: Host,
+    live: LiveModels,
+    *,
+    trust: Trust,
+    fetcher: Fetcher,
+    starts: StartLog,
+    report: Callable[[Deployment, Mapping[str, float]], None],
+) -> Deployer:
+    """Return a deployer with the hands that it needs.
+
+    Args:
+        storage: the disk.
+        host: this device.
+        live: the models that answer.
+        trust: whose orders and packages are obeyed.
+        fetcher: brings blobs.
+        starts: what may be loaded.
+        report: told of each move of a deployment, with its numbers.
+
+    Raises:
+        StorageFailed: the journal cannot be read.
+    """
+    acquisition = Acquisition(
+        storage, host=host, trust=trust, fetcher=fetcher, records=lambda: deployer.records
+    )
+    acts = Acts(storage, host=host, live=live, acquisition=acquisition, starts=starts)
+    deployer = Deployer(storage, acts, acquisition, host=host, starts=starts, report=report)
+    return deployer
 
 
 def _state(record: ModelRecord) -> State:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from device_agent import __version__
+from device_agent.core.deployment import Deployment
 from device_agent.core.records import ModelRecord
 from device_agent.monitor.samples import SampleDesk
 from device_agent.protocol import topics
@@ -25,30 +25,21 @@ from device_agent.protocol.ids import ModelName
 from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.reports import instance_of
 from device_agent.protocol.topics import DownTopic
-from device_agent.shell.acquisition import Acquisition
-from device_agent.shell.acts import Acts
-from device_agent.shell.command_desk import make_desk
-from device_agent.shell.deployer import Deployer
+from device_agent.shell.command_desk import CommandDesk, make_desk
+from device_agent.shell.deployer import make_deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher
 from device_agent.shell.identity import folder_id, next_session
 from device_agent.shell.inbox import Inbox
-from device_agent.shell.link import (
-    Connected,
-    Disconnected,
-    Link,
-    LinkLike,
-    Message,
-)
+from device_agent.shell.link import Connected, Disconnected, Link, LinkLike, Message
 from device_agent.shell.live import LiveModels
-from device_agent.shell.options import AgentOptions
+from device_agent.shell.options import AgentOptions, host_of
 from device_agent.shell.outbox import open_outbox, this_boot
-from device_agent.shell.packages import Host
-from device_agent.shell.reporter import Reporter, reported_model
+from device_agent.shell.reporter import Reporter
 from device_agent.shell.start_log import StartLog
+from device_agent.shell.state_report import StateReport
 from device_agent.shell.storage import FolderStorage, Storage
 from device_agent.shell.trust import Trust
-from device_agent.shell.zone import find_zone
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +86,6 @@ class AgentLoop:
         self._window_since_s = self._clock.monotonic_s()
         self._storage: Storage = doors.storage or FolderStorage(root)
         folder = folder_id(self._storage, doors.new_id)
-        self._instance = instance_of(folder, doors.new_id())
         self._stopping = threading.Event()
         self.restart_wanted = threading.Event()
         self._on_turn = doors.on_turn
@@ -106,7 +96,34 @@ class AgentLoop:
         self._trust = Trust(self._storage, enrolment.root)
         self._outbox = open_outbox(root, doors, self.options.outbox)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
-        self._link: LinkLike = doors.link or Link(
+        self._link: LinkLike = doors.link or self._new_link(enrolment, chance)
+        self._fetcher = self._new_fetcher(chance)
+        self._host = host_of(self.options, root, enrolment.profile, doors)
+        self._deployer = make_deployer(
+            self._storage,
+            self._host,
+            live,
+            trust=self._trust,
+            fetcher=self._fetcher,
+            starts=self._starts,
+            report=self._deployment_moved,
+        )
+        self._state_report = StateReport(
+            storage=self._storage,
+            host=self._host,
+            deployer=self._deployer,
+            reporter=self._reporter,
+            instance=instance_of(folder, doors.new_id()),
+            heartbeat_s=self.options.heartbeat_s,
+        )
+        self._desk = self._new_desk(doors)
+        self._handlers = self._table_of_handlers()
+        self._recover()
+
+    # ---- what it is made of
+
+    def _new_link(self, enrolment: Enrolment, chance: random.Random) -> Link:
+        return Link(
             enrolment,
             self.inbox,
             will=self.will,
@@ -114,46 +131,12 @@ class AgentLoop:
             chance=chance,
             limits=self.options.link,
         )
-        self._fetcher = self._new_fetcher(chance)
-        self._host = Host(
-            root=root,
-            profile=enrolment.profile,
-            machine=doors.machine,
-            clock=doors.clock,
-            zone=find_zone(self.options.time_zone),
-            agent_version=__version__,
-            threads=self.options.threads,
-            reserve_bytes=self.options.reserve_bytes,
-            disk_budget_bytes=self.options.disk_budget_bytes,
-            self_test_timeout_s=self.options.self_test_timeout_s,
-            self_test_memory_mib=self.options.self_test_memory_mib,
-        )
-        self._acquisition = Acquisition(
-            self._storage,
-            host=self._host,
-            trust=self._trust,
-            fetcher=self._fetcher,
-            records=lambda: self._deployer.records,
-        )
-        self._acts = Acts(
-            self._storage,
-            host=self._host,
-            live=live,
-            acquisition=self._acquisition,
-            starts=self._starts,
-        )
-        self._deployer = Deployer(
-            self._storage,
-            self._acts,
-            self._acquisition,
-            host=self._host,
-            starts=self._starts,
-            report=self._deployment_moved,
-        )
-        self._desk = make_desk(
+
+    def _new_desk(self, doors: Doors) -> CommandDesk:
+        return make_desk(
             self._storage,
             self._deployer,
-            live,
+            self.live,
             self._host,
             self._reporter,
             announce=self._publish_state,
@@ -161,7 +144,9 @@ class AgentLoop:
             log_lines=doors.log_lines,
             counters=self.counters,
         )
-        self._handlers: Mapping[str, Callable[[DownTopic, bytes], None]] = {
+
+    def _table_of_handlers(self) -> Mapping[str, Callable[[DownTopic, bytes], None]]:
+        return {
             "desired": self._on_desired,
             "cmd": self._on_command,
             "ack": self._on_ack,
@@ -170,7 +155,6 @@ class AgentLoop:
             "root": self._on_root,
             "epoch": self._on_epoch,
         }
-        self._recover()
 
     def _new_fetcher(self, chance: random.Random) -> Fetcher:
         return Fetcher(
@@ -355,11 +339,11 @@ class AgentLoop:
         now_s = self._clock.monotonic_s()
         for name, live in self.live.items():
             self._reporter.window_closed(name, live, now_s - self._window_since_s)
-            self._acts.save_counts(name)
+            self._deployer.acts.save_counts(name)
         self._window_since_s = now_s
 
-    def _deployment_moved(self, deployment: object, evidence: Mapping[str, float]) -> None:
-        self._reporter.deployment_moved(deployment, evidence)  # type: ignore[arg-type]
+    def _deployment_moved(self, deployment: Deployment, evidence: Mapping[str, float]) -> None:
+        self._reporter.deployment_moved(deployment, evidence)
         self._changed = True
 
     # ---- what is said
@@ -379,31 +363,7 @@ class AgentLoop:
         return self._state(session, online=False)
 
     def _state(self, session: int, *, online: bool) -> tuple[str, bytes]:
-        models = {
-            name: reported_model(
-                record,
-                self._deployer.serving_slot(name),
-                self._acquisition.progress(name),
-                self._acts.waits(record),
-            )
-            for name, record in list(self._deployer.records.items())
-        }
-        facts: dict[str, object] = {
-            "agent": __version__,
-            "profile": self._host.profile,
-            "runtimes": tuple(sorted(self._host.machine.runtimes)),
-            "heartbeat_s": self.options.heartbeat_s,
-            "disk_free_bytes": self._storage.free_bytes(),
-            "safe_mode": self._deployer.is_in_safe_mode,
-        }
-        return self._reporter.reported(
-            session,
-            self._instance,
-            online=online,
-            generation=self._generation,
-            models=models,
-            facts=facts,
-        )
+        return self._state_report.message(session, self._generation, online=online)
 
     # ---- beginning and end
 
@@ -431,7 +391,7 @@ class AgentLoop:
 
     def close(self) -> None:
         """Keep everything, say farewell and release what is held. The last part of ``run``."""
-        self._acts.stop()
+        self._deployer.acts.stop()
         self._desk.stop()
         self._starts.ended_well()
         self._guarded(self._close_windows)

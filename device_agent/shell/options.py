@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import field
+from pathlib import Path
 
+from device_agent import __version__
 from device_agent.monitor.samples import SampleOptions
 from device_agent.protocol.values import dataclass
+from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import FetchLimits
 from device_agent.shell.link import LinkLimits
 from device_agent.shell.outbox import OutboxOptions
+from device_agent.shell.packages import Host
+from device_agent.shell.zone import find_zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +48,24 @@ class AgentOptions:
     """How much may wait for the hub, and how fast it is sent."""
     link: LinkLimits = field(default_factory=LinkLimits)
     fetch: FetchLimits = field(default_factory=FetchLimits)
+
+
+def host_of(options: AgentOptions, root: Path, profile: str, doors: Doors) -> Host:
+    """Return what must be known of this device.
+
+    Raises:
+        BadInput: the options name no time zone that this device knows.
+    """
+    return Host(
+        root=root,
+        profile=profile,
+        machine=doors.machine,
+        clock=doors.clock,
+        zone=find_zone(options.time_zone),
+        agent_version=__version__,
+        threads=options.threads,
+        reserve_bytes=options.reserve_bytes,
+        disk_budget_bytes=options.disk_budget_bytes,
+        self_test_timeout_s=options.self_test_timeout_s,
+        self_test_memory_mib=options.self_test_memory_mib,
+    )

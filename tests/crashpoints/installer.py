@@ -206,7 +206,7 @@ class Installer:
 
     def crash(self) -> None:
         """Let go of everything, in this process: nothing more is kept."""
-        self.loop._acts.stop()
+        self.loop._deployer.acts.stop()
         self.live.close()
         self.loop._outbox.close()
         self._lock.release()

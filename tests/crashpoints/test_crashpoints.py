@@ -5,10 +5,6 @@ A sample of the calls, another one each day, in about a minute; ``make crashpoin
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +12,8 @@ import pytest
 from tests.crashpoints.calls import Kind
 from tests.crashpoints.planted import PLANTED
 from tests.crashpoints.scenarios import SCENARIOS
+from tests.suite_runs import suite_report
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 600
 """For a busy machine: no claim about speed."""
 
@@ -27,18 +23,8 @@ pytestmark = pytest.mark.timeout(PATIENCE_S + 60)
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Try the sample; return what came of it."""
-    report = tmp_path_factory.mktemp("crashpoints") / "report.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crashpoints", "--suite", "--report", str(report)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    print(done.stdout)
-    assert report.is_file(), done.stdout + done.stderr
-    facts = dict(json.loads(report.read_text()))
+    folder = tmp_path_factory.mktemp("crashpoints")
+    facts = suite_report("tests.crashpoints", folder, patience_s=PATIENCE_S)
     if "why_not" in facts:
         pytest.skip(facts["why_not"])
     return facts

@@ -6,17 +6,13 @@ the same, and as many from a number that changes. ``make fuzz`` goes on for long
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fuzz.targets import TARGETS
+from tests.suite_runs import suite_report
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 900
 """For a busy machine: no claim about speed."""
 
@@ -26,18 +22,8 @@ pytestmark = pytest.mark.timeout(PATIENCE_S + 60)
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run all; return inputs and findings by the parser."""
-    report = tmp_path_factory.mktemp("fuzz") / "report.json"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "--suite", "--report", str(report)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    print(done.stdout)
-    assert report.is_file(), done.stderr
-    return dict(json.loads(report.read_text()))
+    folder = tmp_path_factory.mktemp("fuzz")
+    return suite_report("tests.fuzz", folder, patience_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize("name", TARGETS)

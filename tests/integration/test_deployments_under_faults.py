@@ -279,7 +279,7 @@ def test_room_made_for_the_journal_takes_no_manifest_from_who_waits_for_it(
     device.serves_chunks = False
     device.order(second)
     device.reach(State.MANIFEST)
-    device.loop._acquisition.make_room()
+    device.loop._deployer.acquisition.make_room()
     device.serves_chunks = True
     device.settle()
     assert device.serving() == 2

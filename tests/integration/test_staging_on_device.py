@@ -60,7 +60,7 @@ def waits(device: Device) -> str:
     for _ in range(5):
         device.turn()
     assert (device.state(), device.serving()) == (State.STAGE, 1)
-    return device.loop._acts.waits(device.record())
+    return device.loop._deployer.acts.waits(device.record())
 
 
 def test_a_version_on_hold_is_fetched_and_waits_until_it_is_let_go(

@@ -1,0 +1,64 @@
+"""The reported state: everything that is said of a device at one moment, and its will."""
+
+from __future__ import annotations
+
+from device_agent import __version__
+from device_agent.protocol.values import dataclass
+from device_agent.shell.deployer import Deployer
+from device_agent.shell.packages import Host
+from device_agent.shell.reporter import Reporter, reported_model
+from device_agent.shell.storage import Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateReport:
+    """Builds the reported state.
+
+    Attributes:
+        storage: the disk, for the room that is left.
+        host: this device.
+        deployer: how each model stands.
+        reporter: puts it on the wire.
+        instance: names this process, see ``protocol.reports.instance_of``.
+        heartbeat_s: longest pause between two reported states.
+    """
+
+    storage: Storage
+    host: Host
+    deployer: Deployer
+    reporter: Reporter
+    instance: str
+    heartbeat_s: float
+
+    def message(self, session: int, generation: int, *, online: bool) -> tuple[str, bytes]:
+        """Return topic and payload.
+
+        Raises:
+            StorageFailed: the disk does not even say how much is free.
+        """
+        deployer = self.deployer
+        models = {
+            name: reported_model(
+                record,
+                deployer.serving_slot(name),
+                deployer.acquisition.progress(name),
+                deployer.acts.waits(record),
+            )
+            for name, record in list(deployer.records.items())
+        }
+        facts: dict[str, object] = {
+            "agent": __version__,
+            "profile": self.host.profile,
+            "runtimes": tuple(sorted(self.host.machine.runtimes)),
+            "heartbeat_s": self.heartbeat_s,
+            "disk_free_bytes": self.storage.free_bytes(),
+            "safe_mode": deployer.is_in_safe_mode,
+        }
+        return self.reporter.reported(
+            session,
+            self.instance,
+            online=online,
+            generation=generation,
+            models=models,
+            facts=facts,
+        )
