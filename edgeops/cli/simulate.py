@@ -120,7 +120,7 @@ def simulate(
     Devices lose power between any two effects, networks lose, repeat and spoil messages, disks
     fill up, clocks jump, models are bad, the broker forgets, the hub crashes. Seven invariants are
     checked after every event. One seed is always the same world: a violation prints the command
-    that shows it again. Exit code 1 if an invariant did not hold.
+    that shows it again. Exit code 1 if an invariant did not hold, or if it was stopped.
     """
     if scenarios:
         _list_scenarios(output)
@@ -132,7 +132,9 @@ def simulate(
     try:
         _follow(summary, outcomes, show_log=show_log, output=output)
     except KeyboardInterrupt:
-        say("stopped")
+        say(f"stopped after {summary.done} of {summary.seeds} seeds")
+    finally:
+        outcomes.close()
     _conclude(summary, output)
 
 
@@ -159,7 +161,7 @@ def _conclude(summary: Summary, output: str) -> None:
             click.echo(f"  again: {each.replay}")
         if len(summary.violations) > MOST_SHOWN:
             click.echo(f"and {len(summary.violations) - MOST_SHOWN} more")
-    if summary.violations:
+    if summary.violations or summary.done < summary.seeds:
         sys.exit(EXIT_FAILED)
 
 

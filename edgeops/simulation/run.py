@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +17,8 @@ from edgeops.simulation.world import World
 
 REST_WITHIN_S = 900.0
 """Seconds after the last fault within which a world must come to rest."""
+AHEAD = 4
+"""Worlds that are begun or wait for each process, so that none is idle."""
 REST_CHECK_S = 7.3
 """No multiple of any interval: a device that reports every 10 s must not be looked at just then."""
 DEVICES = 3
@@ -97,14 +101,32 @@ def simulate(
 
 def simulate_all(
     seeds: Iterable[int], scenario: Scenario = DEFAULT, devices: int = DEVICES, *, jobs: int = 1
-) -> Iterator[Outcome]:
-    """Run many worlds, ``jobs`` at a time in processes of their own; outcomes come in order."""
+) -> Generator[Outcome]:
+    """Run many worlds, ``jobs`` at a time in processes of their own; outcomes come in order.
+
+    Whoever stops asking ends it: worlds that were not begun are not run.
+    """
     run = partial(simulate, scenario=scenario, devices=devices)
     if jobs == 1:
         yield from map(run, seeds)
         return
-    with ProcessPoolExecutor(jobs, initializer=logging.disable) as workers:
-        yield from workers.map(run, seeds, chunksize=4)
+    workers = ProcessPoolExecutor(jobs, initializer=_begin_worker)
+    waiting: deque[Future[Outcome]] = deque()
+    try:
+        for seed in seeds:
+            waiting.append(workers.submit(run, seed))
+            if len(waiting) == AHEAD * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Ctrl-C is for the one who shows the outcomes; faults are not worth a log here."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable()
 
 
 def _watched(world: World) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
@@ -84,3 +85,10 @@ def test_a_planted_bug_is_found_and_its_replay_shows_it_again(name: str) -> None
             assert not simulate(found[0].seed, SCENARIOS[scenario]).violation
             return
     pytest.fail(f"{name} was not found in {ENOUGH} seeds")
+
+
+def test_whoever_stops_asking_gets_what_was_done_and_no_process_is_left() -> None:
+    outcomes = simulate_all(range(10_000), SCENARIOS["calm"], 1, jobs=JOBS)
+    assert next(outcomes).seed == 0
+    outcomes.close()
+    assert multiprocessing.active_children() == []
