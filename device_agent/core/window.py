@@ -19,12 +19,12 @@ def reason_to_wait(activation: Activation, wall_s: float, zone: tzinfo) -> str:
         zone: the device's own.
     """
     if activation.hold:
-        return "staged: waits to be let go"
+        return "waits to be let go"
     window = activation.window
     if window is None or is_open(window, wall_s, zone):
         return ""
     unset = "; the clock was never set" if wall_s < EARLIEST_WALL_S else ""
-    return f"staged: waits for its window, {window.text} local time{unset}"
+    return f"waits for its window, {window.text} local time{unset}"
 
 
 def is_open(window: MaintenanceWindow, wall_s: float, zone: tzinfo) -> bool:

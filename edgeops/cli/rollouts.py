@@ -213,7 +213,7 @@ class _ChangePrinter:
         for member in seen["members"]:
             state = _state(member)
             if self._known.get(member["device"], "waiting") != state and not self._quiet:
-                why = f"  {member['reason']}: {member['detail']}" if member["reason"] else ""
+                why = f"  {_why(member)}" if _why(member) else ""
                 click.echo(f"  wave {member['wave']}  {member['device']:<14} {state}{why}")
             self._known[member["device"]] = state
 
@@ -233,13 +233,12 @@ def _view(seen: dict[str, Any]) -> Table:
     for member in seen["members"]:
         style = STATE_STYLES.get(member["state"], "")
         state = _state(member)
-        why = f"{member['reason']}: {member['detail']}" if member["reason"] else ""
         table.add_row(
             str(member["wave"]),
             member["device"],
             f"[{style}]{state}[/{style}]" if style else state,
             "" if member["previous"] is None else str(member["previous"]),
-            escape(why),
+            escape(_why(member)),
         )
     return table
 
@@ -248,6 +247,10 @@ def _state(member: dict[str, Any]) -> str:
     if member["state"] == "working":
         return str(member["device_state"])
     return str(member["state"])
+
+
+def _why(member: dict[str, Any]) -> str:
+    return ": ".join(said for said in (member["reason"], member["detail"]) if said)
 
 
 def _steps(text: str) -> list[int]:

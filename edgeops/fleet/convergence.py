@@ -58,5 +58,6 @@ def _why(device: Device, desired: DesiredState, name: ModelName) -> str:
         return f"it has generation {device.reported.generation} of {desired.generation} so far"
     if deployment is not None:
         chunks = f", {deployment.chunks_have} of {deployment.chunks_total} chunks"
-        return deployment.state + (chunks if deployment.chunks_total else "")
+        detail = f": {deployment.detail}" if deployment.detail else ""
+        return deployment.state + detail + (chunks if deployment.chunks_total else "")
     return "it has not begun"

@@ -68,10 +68,10 @@ def test_a_version_on_hold_is_fetched_and_waits_until_it_is_let_go(
 ) -> None:
     serving.order(second, activation=HELD)
     serving.reach(State.STAGE)
-    assert waits(serving) == "staged: waits to be let go"
+    assert waits(serving) == "waits to be let go"
     serving.restart()
     serving.serves_chunks = False
-    assert waits(serving) == "staged: waits to be let go"
+    assert waits(serving) == "waits to be let go"
     serving.order(second, activation=AT_ONCE)
     serving.settle()
     assert (serving.state(), serving.serving()) == (State.COMMITTED, 2)
@@ -82,7 +82,7 @@ def test_a_version_is_activated_when_its_window_opens_and_not_before(
 ) -> None:
     serving.order(second, activation=Activation(window=NIGHT))
     serving.reach(State.STAGE)
-    assert waits(serving) == "staged: waits for its window, sun 02:00-04:00 local time"
+    assert waits(serving) == "waits for its window, sun 02:00-04:00 local time"
     wall[0] += 13 * 3600 + 59 * 60
     assert waits(serving)
     wall[0] += 60

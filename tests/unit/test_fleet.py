@@ -422,6 +422,10 @@ def test_a_model_that_nobody_desires_is_converged() -> None:
         ({"reported": reported(1, deployment("fetch"))}, "fetch, 3 of 9 chunks"),
         ({"reported": reported(1, deployment("probation"))}, "probation"),
         (
+            {"reported": reported(1, replace(deployment("stage"), detail="waits to be let go"))},
+            "stage: waits to be let go",
+        ),
+        (
             {"reported": reported(1, deployment("failed", reason="load_failed"))},
             "failed: load_failed, it would not load",
         ),

@@ -134,5 +134,5 @@ def test_a_clock_that_was_never_set_opens_no_window_and_it_is_said() -> None:
 
 def test_what_is_on_hold_waits_whatever_the_time() -> None:
     held = Activation(hold=True, window=window("00:00-00:00"))
-    assert reason_to_wait(held, at("2026-11-28T03:00"), OSLO) == "staged: waits to be let go"
+    assert reason_to_wait(held, at("2026-11-28T03:00"), OSLO) == "waits to be let go"
     assert reason_to_wait(Activation(), 0.0, OSLO) == ""
