@@ -40,9 +40,10 @@ class MemoryStorage:
         self.mutations = 0
         self._durable: dict[str, bytes] = {}
 
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes | None:
         self.calls["read"] += 1
-        return self.files.get(path)
+        data = self.files.get(path)
+        return None if data is None else data[offset : offset + size if size >= 0 else None]
 
     def replace(self, path: str, data: bytes) -> None:
         self._mutate("replace")

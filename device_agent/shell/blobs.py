@@ -17,6 +17,8 @@ from device_agent.shell.storage import Storage
 
 SYNC_EVERY_CHUNKS = 64
 SYNC_EVERY_S = 1.0
+PIECE_BYTES = 64 * 1024
+"""Of a file that is hashed, so much is in memory at a time."""
 UNFINISHED = ".new"
 """Ending of the temporary file of ``Storage.replace``."""
 
@@ -24,6 +26,18 @@ UNFINISHED = ".new"
 def blob_path(digest: Digest) -> str:
     """Return where a complete blob lies, relative to the state folder."""
     return f"blobs/sha256/{digest_hex(digest)}"
+
+
+def is_whole(storage: Storage, path: str, digest: Digest) -> bool:
+    """Tell whether a file is there and has this digest.
+
+    It is read piece by piece: a model may be larger than the memory of the device.
+    """
+    hashed, at = hashlib.sha256(), 0
+    while piece := storage.read(path, at, PIECE_BYTES):
+        hashed.update(piece)
+        at += len(piece)
+    return hashed.hexdigest() == digest_hex(digest) and piece is not None
 
 
 def data_path(digest: Digest) -> str:
@@ -129,8 +143,7 @@ class BlobDownload:
 
     def finish(self) -> bool:
         """Prove the whole and move it in among the blobs; a corrupt one begins anew."""
-        data = self._storage.read(data_path(self.ref.digest)) or b""
-        if digest_of(data) != self.ref.digest:
+        if not is_whole(self._storage, data_path(self.ref.digest), self.ref.digest):
             discard(self._storage, self.ref.digest)
             self.have = [False] * self.ref.count
             self._unsynced = 0
@@ -146,12 +159,11 @@ class BlobDownload:
         if not any(claimed):
             self._storage.write_at(data_path(self.ref.digest), 0, b"")
             return claimed
-        data = self._storage.read(data_path(self.ref.digest)) or b""
-        return [claim and self._is_proved(data, index) for index, claim in enumerate(claimed)]
+        return [claim and self._is_proved(index) for index, claim in enumerate(claimed)]
 
-    def _is_proved(self, data: bytes, index: int) -> bool:
-        start = index * self.ref.chunk_bytes
-        piece = data[start : start + self.ref.length_of(index)]
+    def _is_proved(self, index: int) -> bool:
+        start, length = index * self.ref.chunk_bytes, self.ref.length_of(index)
+        piece = self._storage.read(data_path(self.ref.digest), start, length) or b""
         return hashlib.sha256(piece).digest() == self._blob.hash_of(index)
 
 

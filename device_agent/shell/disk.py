@@ -16,8 +16,8 @@ from typing import Protocol
 class Disk(Protocol):
     """A file system below one folder. Nothing is durable before it was synced."""
 
-    def read(self, path: str) -> bytes:
-        """Return a file's bytes."""
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """Return a file's bytes from ``offset`` on, at most ``size`` of them, -1 for all."""
         ...
 
     def write(self, path: str, offset: int, data: bytes, *, fresh: bool = False) -> None:
@@ -64,9 +64,11 @@ class FolderDisk:
         """Take an existing folder."""
         self.root = root
 
-    def read(self, path: str) -> bytes:
-        """Return a file's bytes."""
-        return (self.root / path).read_bytes()
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """Return a file's bytes from ``offset`` on."""
+        with open(self.root / path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
 
     def write(self, path: str, offset: int, data: bytes, *, fresh: bool = False) -> None:
         """Write all of ``data`` at ``offset``."""

@@ -16,7 +16,7 @@ from device_agent.protocol.ids import Digest, ModelName, digest_of
 from device_agent.protocol.manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.values import dataclass
-from device_agent.shell.blobs import blob_path
+from device_agent.shell.blobs import blob_path, is_whole
 from device_agent.shell.doors import Clock, Machine
 from device_agent.shell.live import LiveModel, LiveModels
 from device_agent.shell.storage import Storage
@@ -38,8 +38,7 @@ def read_manifest(storage: Storage, digest: Digest) -> Manifest | None:
 
 def has_blob(storage: Storage, digest: Digest) -> bool:
     """Tell whether a blob lies on the disk and is what its name says."""
-    data = storage.read(blob_path(digest))
-    return data is not None and digest_of(data) == digest
+    return is_whole(storage, blob_path(digest), digest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

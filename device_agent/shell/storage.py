@@ -24,8 +24,11 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 class Storage(Protocol):
     """What the agent needs of a disk. A fake that fills up or breaks is used in tests."""
 
-    def read(self, path: str) -> bytes | None:
-        """Return a file's bytes, None if it does not exist."""
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes | None:
+        """Return a file's bytes from ``offset`` on, at most ``size`` of them, -1 for all.
+
+        None if the file does not exist; no bytes at its end.
+        """
         ...
 
     def replace(self, path: str, data: bytes) -> None:
@@ -65,11 +68,11 @@ class DiskStorage:
         self.root = root
         self._disk = disk
 
-    def read(self, path: str) -> bytes | None:
-        """Return a file's bytes, None if it does not exist."""
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes | None:
+        """Return a file's bytes from ``offset`` on, None if it does not exist."""
         with self._door("read", path):
             try:
-                return self._disk.read(path)
+                return self._disk.read(path, offset, size)
             except FileNotFoundError:
                 return None
 

@@ -72,9 +72,10 @@ class SimulatedDisk:
 
     # ---- the calls of a file system
 
-    def read(self, path: str) -> bytes:
-        """Return a file's bytes."""
-        return self._file(path).current
+    def read(self, path: str, offset: int = 0, size: int = -1) -> bytes:
+        """Return a file's bytes from ``offset`` on."""
+        end = offset + size if size >= 0 else None
+        return self._file(path).current[offset:end]
 
     def write(self, path: str, offset: int, data: bytes, *, fresh: bool = False) -> None:
         """Write into a file; nothing of it is durable yet."""
