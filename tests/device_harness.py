@@ -355,7 +355,7 @@ class Device:
             for name in names:
                 for _ in range(5):
                     self.try_infer(name)
-            return not self.loop.inbox.qsize() and all(self.is_settled(name) for name in names)
+            return not self.loop.inbox and all(self.is_settled(name) for name in names)
 
         self.until(ended, "an end")
         for _ in range(3):

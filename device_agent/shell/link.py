@@ -9,7 +9,6 @@ decided in ``device_agent.core.reconnecting``.
 from __future__ import annotations
 
 import logging
-import queue
 import random
 import threading
 import time
@@ -25,6 +24,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from device_agent.core.reconnecting import MQTT_5, Attempts, Ended
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.values import dataclass
+from device_agent.shell.inbox import Inbox
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,8 @@ class LinkLimits:
     """A connection that stood this long ends a row of failures."""
     session_expiry_s: int = 24 * 3600
     max_inbox: int = 20_000
+    max_inbox_bytes: int = 16 * 2**20
+    """What comes while more waits is dropped: the hub says again what matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,7 @@ class Link:
     def __init__(
         self,
         enrolment: Enrolment,
-        inbox: queue.Queue[Any],
+        inbox: Inbox,
         *,
         will: Will,
         next_session: Callable[[], int],
@@ -136,6 +138,7 @@ class Link:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgeops-link", daemon=True)
         self.overflowed = 0
+        self._is_full = False
 
     def start(self) -> None:
         """Begin to connect, in a thread of its own."""
@@ -185,7 +188,7 @@ class Link:
         limits = self._limits
         while not self._stopping.is_set():
             ended, stood_s, cause = self._one_connection()
-            self._put(Disconnected(cause=cause))
+            self._inbox.put(Disconnected(cause=cause))
             self._attempts = self._attempts.after(ended, stood_s=stood_s, stable_s=limits.stable_s)
             pause_s = self._attempts.pause_s(
                 self._chance, limits.backoff_first_s, limits.backoff_most_s
@@ -249,17 +252,26 @@ class Link:
             client.disconnect()
             return
         call.since_s = time.monotonic()
-        self._put(Connected(session=call.session, session_present=bool(flags.session_present)))
+        self._inbox.put(
+            Connected(session=call.session, session_present=bool(flags.session_present))
+        )
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._put(Message(topic=topic, payload=bytes(message.payload)))
+        self._take_in(Message(topic=topic, payload=bytes(message.payload)))
 
-    def _put(self, item: Any) -> None:
-        if self._inbox.qsize() >= self._limits.max_inbox and isinstance(item, Message):
-            self.overflowed += 1
+    def _take_in(self, message: Message) -> None:
+        waiting, limits = self._inbox, self._limits
+        if len(waiting) < limits.max_inbox and waiting.size_bytes < limits.max_inbox_bytes:
+            self._is_full = False
+            waiting.put(message, len(message.payload))
             return
-        self._inbox.put(item)
+        self.overflowed += 1
+        if not self._is_full:
+            self._is_full = True
+            logger.warning(
+                "inbox.full", extra={"messages": len(waiting), "dropped": self.overflowed}
+            )

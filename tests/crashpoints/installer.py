@@ -247,7 +247,7 @@ class Installer:
         """Whether the order that the hub gave has ended, well or not."""
         record = self.loop.records.get(MODEL)
         running = record.deployment if record is not None else None
-        if running is None or not running.is_final or self.loop.inbox.qsize():
+        if running is None or not running.is_final or self.loop.inbox:
             return False
         return running.order.rollout == f"r{self.hub.generation}" or self.is_there
 

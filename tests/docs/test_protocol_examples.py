@@ -219,8 +219,8 @@ def test_the_bounds_that_the_page_states_are_those_of_the_code() -> None:
     assert (outcomes.MAX_LOG_LINES, outcomes.MAX_LOG_LINE) == (400, 512)
     assert (outcomes.MAX_LOG_BYTES, MAX_KEPT) == (40 * 1024, 20)
     assert all(f"| `{kind}` |" in TEXT for kind in (*orders.COMMANDS, *outcomes.OUTCOMES))
-    assert link.LinkLimits().max_inbox == 20_000
-    assert f"{MAX_TRANSITIONS} transitions" in (DOCS / "device.md").read_text(encoding="utf-8")
     limits = link.LinkLimits()
+    assert (limits.max_inbox, limits.max_inbox_bytes) == (20_000, 16 * 2**20)
+    assert f"{MAX_TRANSITIONS} transitions" in (DOCS / "device.md").read_text(encoding="utf-8")
     pauses = (limits.backoff_first_s, limits.backoff_most_s, limits.stable_s)
     assert pauses == (1.0, 120.0, 30.0)

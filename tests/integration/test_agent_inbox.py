@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import queue
 import random
 import shutil
 import threading
@@ -27,6 +26,7 @@ from device_agent.protocol.envelope import (
 )
 from device_agent.protocol.ids import DeviceId
 from device_agent.protocol.orders import Ack, Epoch
+from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import Connected, Disconnected, Link, LinkLimits, Message
 from edgeops.packaging.package import Package
 from tests.device_harness import DEVICE, Device, Hub, Workshop, order_of
@@ -81,7 +81,7 @@ def device(installed: Path, tmp_path: Path, hub: Hub) -> Iterator[Device]:
     shutil.copytree(installed, tmp_path / "state")
     made = Device(tmp_path / "state", hub)
     made.turn()
-    made.until(lambda: not made.loop._outbox.depth() and not made.loop.inbox.qsize())
+    made.until(lambda: not made.loop._outbox.depth() and not made.loop.inbox)
     made.loop.counters.clear()
     yield made
     made.crash()
@@ -92,7 +92,7 @@ def deliver(device: Device, topic: str, *payloads: bytes) -> Counter[str]:
     before = Counter(device.loop.counters)
     for payload in payloads:
         device.send(topic, payload)
-    device.until(lambda: not device.loop.inbox.qsize())
+    device.until(lambda: not device.loop.inbox)
     device.turn()
     return Counter(device.loop.counters) - before
 
@@ -335,20 +335,29 @@ def test_filters_are_subscribed_again_only_when_the_broker_forgot_them(device: D
     assert device.link.filters == set(topics.device_filters(DEVICE))
 
 
-def test_the_real_link_bounds_the_inbox_and_counts_what_it_drops(hub: Hub) -> None:
-    inbox: queue.Queue[object] = queue.Queue()
+def test_the_real_link_bounds_the_inbox_and_counts_what_it_drops(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = Inbox()
     link = Link(
         hub.enrolment(),
         inbox,
         will=lambda session: ("t", b""),
         next_session=lambda: 1,
         chance=random.Random(0),
-        limits=LinkLimits(max_inbox=3),
+        limits=LinkLimits(max_inbox=3, max_inbox_bytes=100),
     )
     for _ in range(5):
-        link._put(Message(topic="t", payload=b""))
-    link._put(Disconnected(cause="never dropped"))
-    assert (inbox.qsize(), link.overflowed) == (4, 2)
+        link._take_in(Message(topic="t", payload=b""))
+    assert (len(inbox), link.overflowed) == (3, 2)
+    assert len(inbox.take(0)) == 3
+    for _ in range(3):
+        link._take_in(Message(topic="t", payload=bytes(60)))
+    assert (len(inbox), inbox.size_bytes, link.overflowed) == (2, 120, 3)
+    assert caplog.messages == ["inbox.full", "inbox.full"], "once for each time that it is full"
+    inbox.put(Disconnected(cause="never dropped"))
+    assert len(inbox.take(0)) == 3
+    assert (len(inbox), inbox.size_bytes) == (0, 0)
     assert link.publish("t", b"") is False
     link.stop()
 
