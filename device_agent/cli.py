@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("device_agent.cli")
 EXIT_FAILED = 1
 EXIT_NOT_TRUSTED = 6
 
-POLL_S = 0.5
+POLL_S = 0.25
 """Pause between two looks at the agent; the agent's own loop does not wait for them."""
 
 
@@ -143,9 +143,9 @@ def _run(arguments: argparse.Namespace) -> int:
         disk_budget_bytes=arguments.disk_budget,
     )
     supervisor = Supervisor.of_this_process()
-    stopped = threading.Event()
+    caught: list[int] = []  # no lock: a handler may have interrupted who holds it
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, lambda which, _: caught.append(which))
     with Agent.start(
         arguments.state,
         enrolment=arguments.enrolment,
@@ -154,11 +154,12 @@ def _run(arguments: argparse.Namespace) -> int:
     ) as agent:
         logger.info("agent.started", extra={"version": __version__, "models": agent.models})
         supervisor.ready()
-        while not stopped.wait(POLL_S) and agent.is_running and not agent.restart_wanted:
+        while not caught and agent.is_running and not agent.restart_wanted:
             supervisor.status(_serving(agent.models))
+            time.sleep(POLL_S)
         supervisor.stopping()
         ended_by_itself = not agent.is_running
-    if stopped.is_set():
+    if caught:
         return 0
     if ended_by_itself:
         return EXIT_FAILED
