@@ -107,7 +107,7 @@ class LinkLike(Protocol):
 class _Call:
     """One attempt to connect: what the broker answered, and since when the connection stands."""
 
-    session: int
+    session: int = 0
     refused: Ended | None = None
     cause: str = "closed without an answer"
     since_s: float | None = None
@@ -197,23 +197,23 @@ class Link:
 
     def _one_connection(self) -> tuple[Ended, float, str]:
         """Connect, serve until the connection ends; return how it did, how long it stood, why."""
+        call = _Call()
         try:
-            session = self._next_session()
-            client = self._new_client(session)
+            call.session = self._next_session()
+            client = self._new_client(call)
             host, port, _ = self._enrolment.address()
             client.connect(host, port, self._limits.keepalive_s, **self._connect_options())
+            self._client = client
+            client.loop_forever(retry_first_connection=False)
         except Exception as error:  # noqa: BLE001 - the thread must outlive whatever the network or disk says
-            return Ended.UNREACHABLE, 0.0, f"{type(error).__name__}: {error}"
-        self._client = client
-        call = _Call(session=session)
-        client.on_connect = lambda *args: self._on_connect(call, *args)
-        client.loop_forever(retry_first_connection=False)
-        self._client = None
+            call.refused, call.cause = Ended.UNREACHABLE, f"{type(error).__name__}: {error}"
+        finally:
+            self._client = None
         if call.since_s is None:
             return call.refused or Ended.SILENT, 0.0, call.cause
-        return Ended.LOST, time.monotonic() - call.since_s, "lost"
+        return Ended.LOST, time.monotonic() - call.since_s, call.cause
 
-    def _new_client(self, session: int) -> mqtt.Client:
+    def _new_client(self, call: _Call) -> mqtt.Client:
         options: dict[str, Any] = {} if self._speaks_5 else {"clean_session": False}
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
@@ -226,8 +226,9 @@ class Link:
         client.username_pw_set(self._enrolment.username, self._enrolment.password)
         if self._enrolment.address()[2]:
             client.tls_set()
-        topic, payload = self._will(session)
+        topic, payload = self._will(call.session)
         client.will_set(topic, payload, qos=1, retain=True)
+        client.on_connect = lambda *args: self._on_connect(call, *args)
         client.on_message = self._on_message
         return client
 
@@ -251,7 +252,7 @@ class Link:
             call.cause = str(code)
             client.disconnect()
             return
-        call.since_s = time.monotonic()
+        call.since_s, call.cause = time.monotonic(), "lost"
         self._inbox.put(
             Connected(session=call.session, session_present=bool(flags.session_present))
         )
