@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 
@@ -29,7 +30,8 @@ class Summary:
         self.scenario = scenario
         self.devices = devices
         self.seeds = seeds
-        self.done = self.events = self.deaths = self.crashes = 0
+        self.done = self.events = 0
+        self.faults = Counter[str]()
         self.virtual_s = 0.0
         self.violations: list[Outcome] = []
         self.digests: dict[int, str] = {}
@@ -41,8 +43,7 @@ class Summary:
         self.events += outcome.events
         self.virtual_s += outcome.seconds
         self.digests[outcome.seed] = outcome.digest
-        self.deaths += outcome.deaths
-        self.crashes += outcome.crashes
+        self.faults.update(outcome.faults)
         if outcome.violation:
             self.violations.append(outcome)
 
@@ -55,7 +56,7 @@ class Summary:
             ("scenario", f"{self.scenario}, {self.devices} devices"),
             ("seeds", f"{self.done} of {self.seeds}, about {left_s:.0f} s left"),
             ("virtual time", f"{self.virtual_s / 3600:.1f} h in {self.events} events"),
-            ("power cuts and kills", f"{self.deaths} of devices, {self.crashes} of the hub"),
+            ("faults", _in_words(self.faults) or "none"),
             ("violations", str(len(self.violations))),
         )
         for what, value in rows:
@@ -72,8 +73,7 @@ class Summary:
             "seeds": self.done,
             "events": self.events,
             "virtual_s": round(self.virtual_s, 3),
-            "deaths": self.deaths,
-            "hub_crashes": self.crashes,
+            "faults": dict(sorted(self.faults.items())),
             "digests": self.digests,
             "violations": [{**asdict(each), "replay": each.replay} for each in self.violations],
         }
@@ -136,6 +136,12 @@ def simulate(
     finally:
         outcomes.close()
     _conclude(summary, output)
+
+
+def _in_words(faults: Mapping[str, int]) -> str:
+    """Return how often what happened, the most frequent first."""
+    ranked = sorted(faults.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in ranked)
 
 
 def _follow(summary: Summary, outcomes: Iterator[Outcome], *, show_log: bool, output: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,13 +20,22 @@ class _Planned:
 
 
 class VirtualTime:
-    """Seconds since the world began. Nothing happens but what was planned."""
+    """Seconds since the world began. Nothing happens but what was planned.
+
+    Attributes:
+        now_s: the moment.
+        events: how many acts have happened.
+        log: what happened.
+        faults: how often each kind of fault had its effect; those that changed nothing (a cut
+            line that was not connected) are not counted.
+    """
 
     def __init__(self) -> None:
         """Begin at 0."""
         self.now_s = 0.0
         self.events = 0
         self.log = EventLog()
+        self.faults = Counter[str]()
         self._heap: list[_Planned] = []
         self._number = 0
 

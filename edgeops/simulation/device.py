@@ -28,6 +28,7 @@ from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.disk import Kept, PowerCut, SimulatedDisk
 from edgeops.simulation.network import SimulatedBroker
 from edgeops.simulation.runtime import ProcessKilled, SimulatedRuntime
+from edgeops.simulation.scenario import Fault
 
 ROOT = Path("/state")
 WORLD_BEGAN_S = 1_780_000_000.0
@@ -47,7 +48,6 @@ class Lived:
     """What a device has done over all its lives."""
 
     starts: int = 0
-    deaths: int = 0
     inferences: int = 0
     counters: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
@@ -174,13 +174,14 @@ class SimulatedDevice:
         self._life += 1
         self.lived.starts += 1
         self._link = SimulatedLink(self, self._broker)
-        self.disk.before = self._before
+        self.disk.before, self.disk.when_full = self._before, self._when_full
         self._guard(self._begin)
 
     def die(self, why: str, kept: Kept = Kept.SOMETHING) -> None:
         """End where it stands; it comes back after a while. Only power makes a new boot."""
         self._time.note(self.name, f"dies: {why}")
-        self.lived.deaths += 1
+        killed = kept is Kept.EVERYTHING
+        self._time.faults["process_killed" if killed else Fault.POWER_CUT] += 1
         self._life += 1
         self.cut_in = None
         if self.loop is not None:
@@ -190,7 +191,7 @@ class SimulatedDevice:
         self.is_ready = False
         self.live = LiveModels()
         self._broker.disconnect(self.name, gracefully=False)
-        if kept is Kept.EVERYTHING:
+        if killed:
             self._time.after(2.0, self._start_again)
             return
         self.disk = self.disk.after_power_cut(self.chance, kept)
@@ -228,6 +229,7 @@ class SimulatedDevice:
     def cut_off(self, for_s: float) -> None:
         """Take the network away for a while."""
         self.is_cut_off = True
+        self._time.faults[Fault.PARTITION] += self._link.connected
         self._guard(lambda: self._link.lose("cut off"))
 
         def restore() -> None:
@@ -238,6 +240,7 @@ class SimulatedDevice:
     def lose_connection(self) -> None:
         """Lose the connection once."""
         if self.loop is not None:
+            self._time.faults[Fault.RESET] += self._link.connected
             self._guard(lambda: self._link.lose("reset"))
 
     def put(self, item: object) -> None:
@@ -341,6 +344,9 @@ class SimulatedDevice:
 
     def _before(self, call: str, path: str) -> None:
         self.effect()
+
+    def _when_full(self, path: str) -> None:
+        self._time.faults[Fault.DISK_FULL] += 1
 
     def _monotonic_s(self) -> float:
         return self._time.now_s - self._booted_s

@@ -56,6 +56,7 @@ class SimulatedDisk:
         calls: how many calls were made that change the disk.
         before: told name and path of each such call before it is made; it may raise an
             ``OSError`` (the call fails) or ``PowerCut``.
+        when_full: told the path of each write for which there is no room.
     """
 
     def __init__(self, capacity_bytes: int = 2**30) -> None:
@@ -63,6 +64,7 @@ class SimulatedDisk:
         self.capacity_bytes = capacity_bytes
         self.calls = 0
         self.before: Callable[[str, str], None] = _let_it_be
+        self.when_full: Callable[[str], None] = _let_it_be
         self._files: dict[str, _File] = {}
         self._folders: set[str] = {ROOT}
         self._durable_files: dict[str, _File] = {}
@@ -88,6 +90,7 @@ class SimulatedDisk:
         padded = before.ljust(offset, b"\0") if data else before
         after = padded[:offset] + data + padded[offset + len(data) :] if data else before
         if len(after) - (len(file.current) if file else 0) > self.free_bytes():
+            self.when_full(path)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         if file is None:
             file = self._files[path] = _File()
@@ -214,8 +217,8 @@ class SimulatedDisk:
         return file
 
 
-def _let_it_be(_call: str, _path: str) -> None:
-    """Let a call be made."""
+def _let_it_be(*_told: str) -> None:
+    """Let it be."""
 
 
 def _apply(naming: _Naming, names: dict[str, _File]) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgeops.simulation.world import World
 
 TEN_YEARS_S = 10 * 365 * 86400.0
+AGAIN_S = 1.0
 ROOM_BYTES = 2**30
 """Of a disk that is not full."""
 
@@ -43,21 +44,27 @@ def fill_disk(world: World, device: SimulatedDevice) -> None:
 
 
 def flip_byte(world: World, device: SimulatedDevice) -> None:
-    """Flip a byte of a download that is under way."""
+    """Flip a byte of a download that is under way, or of the next one."""
     partial = [p for p in device.disk.paths if p.startswith("partial/") and device.disk.read(p)]
     if partial:
         path = world.chance.choice(partial)
+        world.time.faults[Fault.FLIPPED_BYTE] += 1
         device.disk.flip_byte(path, world.chance.randrange(len(device.disk.read(path))))
+    elif not world.are_faults_over:
+        world.time.after(AGAIN_S, lambda: flip_byte(world, device))
 
 
 def jump_clock(world: World, device: SimulatedDevice) -> None:
     """Set the wall clock back to 1970, ten years on, right, or an hour back."""
     to_1970_s = -WORLD_BEGAN_S - world.time.now_s
+    before_s = device.wall_skew_s
     device.wall_skew_s = world.chance.choice((to_1970_s, TEN_YEARS_S, 0.0, -3600.0))
+    world.time.faults[Fault.CLOCK_JUMP] += device.wall_skew_s != before_s
 
 
 def lose_broker(world: World, device: SimulatedDevice) -> None:
     """Let the broker forget everything; everybody connects anew."""
+    world.time.faults[Fault.BROKER_LOSS] += 1
     world.broker.lose_state()
     for each in world.devices:
         each.lose_connection()

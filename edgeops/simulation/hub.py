@@ -22,6 +22,7 @@ from edgeops.service import commands, fleet, rollouts
 from edgeops.service.context import Context
 from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.network import HUB, SimulatedBroker
+from edgeops.simulation.scenario import Fault
 from edgeops.store.database import Database, Work
 
 TICK_S = 2.0
@@ -74,7 +75,6 @@ class SimulatedHub:
         self.context = replace(context, database=database)
         self.database = database
         self.is_up = False
-        self.crashes = 0
         self.taken: dict[str, int] = {}
         """Inferences that the hub has of each device."""
         self._seen: dict[str, dict[int, int]] = {}
@@ -131,7 +131,7 @@ class SimulatedHub:
             self._time.note(HUB, f"refuses: {error}")
         except HubCrash:
             self.is_up = False
-            self.crashes += 1
+            self._time.faults[Fault.HUB_CRASH] += 1
             self._time.note(HUB, "crashes")
             self._broker.disconnect(HUB, gracefully=True)
             self._time.after(self._chance.uniform(1.0, 20.0), self.start)

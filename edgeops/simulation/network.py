@@ -19,6 +19,7 @@ Receive = Callable[[str, bytes], None]
 
 HUB = "hub"
 PROTECTED_KINDS = ("desired", "cmd", "blob", "repair")
+USUAL_DELAY_S = 0.05
 WILL_AFTER_S = 45.0
 """One and a half times a keepalive of 30 s: when a broker gives a silent client up."""
 
@@ -30,7 +31,7 @@ class NetworkFaults:
     drop: float = 0.0
     duplicate: float = 0.0
     spoil: float = 0.0
-    most_delay_s: float = 0.05
+    most_delay_s: float = USUAL_DELAY_S
     most_repeat_s: float = 60.0
     """How late a message that comes twice may come the second time."""
     forget_session: float = 0.0
@@ -38,11 +39,14 @@ class NetworkFaults:
 
 @dataclass(slots=True)
 class _Session:
+    """Of a client, with the number of the last connection and of the newest message it got."""
+
     filters: dict[str, int] = field(default_factory=dict)
     queued: list[tuple[str, bytes]] = field(default_factory=list)
     receive: Receive | None = None
     will: tuple[str, bytes] | None = None
     connection: int = 0
+    newest: int = 0
 
 
 class SimulatedBroker:
@@ -55,10 +59,13 @@ class SimulatedBroker:
         self._time = time
         self._chance = chance
         self._sessions: dict[str, _Session] = {}
+        self._sent = 0
 
     def connect(self, name: str, receive: Receive, will: tuple[str, bytes] | None) -> bool:
         """Take a connection; tell whether the session of before is still known."""
         known = name in self._sessions and self._chance.random() >= self.faults.forget_session
+        if name in self._sessions and not known:
+            self._time.faults["session_forgotten"] += 1
         session = self._sessions[name] if known else _Session()
         session.connection = self._sessions[name].connection + 1 if name in self._sessions else 1
         self._sessions[name] = session
@@ -118,25 +125,37 @@ class SimulatedBroker:
 
     def _send(self, name: str, topic: str, payload: bytes, qos: int) -> None:
         faults, chance = self.faults, self._chance
+        happened = self._time.faults
         if qos == 0 and chance.random() < faults.drop:
+            happened["message_dropped"] += 1
             return
         copies = 2 if qos and chance.random() < faults.duplicate else 1
+        self._sent += 1
         for copy in range(copies):
             data = self._spoiled(topic, payload)
             most_s = faults.most_repeat_s if copy else faults.most_delay_s
             delay_s = chance.uniform(0.001, most_s)
             connection = self._sessions[name].connection
-            arrive = partial(self._arrive, name, topic, data, qos, connection)
+            happened["message_repeated"] += copy
+            happened["message_delayed"] += delay_s > USUAL_DELAY_S
+            happened["message_spoiled"] += data != payload
+            arrive = partial(self._arrive, name, topic, data, qos, connection, self._sent)
             self._time.after(delay_s, arrive)
 
-    def _arrive(self, name: str, topic: str, payload: bytes, qos: int, connection: int) -> None:
+    def _arrive(
+        self, name: str, topic: str, payload: bytes, qos: int, connection: int, number: int
+    ) -> None:
         session = self._sessions.get(name)
         if session is None:
             return
         if session.receive is not None and session.connection == connection:
+            self._time.faults["message_reordered"] += number < session.newest
+            session.newest = max(session.newest, number)
             session.receive(topic, payload)
         elif qos and self._chance.random() < 0.5:
             session.queued.append((topic, payload))
+        else:
+            self._time.faults["message_lost_with_connection"] += 1
 
     def _spoiled(self, topic: str, payload: bytes) -> bytes:
         signed = any(kind in topic.split("/") for kind in PROTECTED_KINDS)

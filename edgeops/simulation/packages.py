@@ -69,6 +69,7 @@ class SimulatedPackage:
     data: bytes
     signature: Signature
     blobs: dict[Digest, bytes]
+    behaviour: Behaviour
 
     @property
     def digest(self) -> Digest:
@@ -134,6 +135,7 @@ def make_package(
         data=data,
         signature=keys.targets.sign(data),
         blobs={digest_of(artifact): artifact},
+        behaviour=behaviour,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -36,9 +36,7 @@ class Outcome:
         violation: which invariant did not hold, empty if all did.
         events: how many events happened.
         seconds: virtual seconds.
-        deaths: power cuts and killed processes of all devices.
-        crashes: of the hub.
-        committed: versions that were rolled out to all, and taken back.
+        faults: how often each kind of fault had its effect.
         digest: hash of the event log; the same for the same seed.
         last: the last lines of the log.
     """
@@ -49,8 +47,7 @@ class Outcome:
     violation: str
     events: int
     seconds: float
-    deaths: int
-    crashes: int
+    faults: Mapping[str, int]
     digest: str
     last: tuple[str, ...]
 
@@ -90,8 +87,7 @@ def simulate(
             violation=violation,
             events=world.time.events,
             seconds=world.time.now_s,
-            deaths=sum(device.lived.deaths for device in world.devices),
-            crashes=world.hub.crashes,
+            faults={name: n for name, n in sorted(world.time.faults.items()) if n},
             digest=world.time.log.digest,
             last=tuple(world.time.log.last),
         )

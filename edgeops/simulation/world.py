@@ -31,7 +31,7 @@ from edgeops.store.blobs import MemoryBlobStore
 
 MODEL = ModelName("kws")
 BAD_NETWORK = NetworkFaults(
-    drop=0.2, duplicate=0.2, spoil=0.02, most_delay_s=1.5, forget_session=0.3
+    drop=0.2, duplicate=0.2, spoil=0.05, most_delay_s=1.5, forget_session=0.3
 )
 POLICY = Policy(
     canary=1,
@@ -175,6 +175,8 @@ class World:
         reference = f"{MODEL}:{self._next_version}"
         wanted = rollouts.NewRollout(reference=reference, selector="all", policy=POLICY)
         rollouts.create(context, "operator", wanted)
+        is_bad = self.packages[self._next_version - 1].behaviour is not Behaviour.GOOD
+        self.time.faults["bad_model"] += is_bad
         self._next_version += 1
         self.time.note("operator", f"rolls out {reference}")
 
