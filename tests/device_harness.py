@@ -274,7 +274,7 @@ class Device:
             ),
         )
         self.loop.begin()
-        self.loop.inbox.put(Connected(session=1, session_present=False))
+        self.loop.inbox.put(Connected(session=1))
         self._seen = 0
 
     def stop(self) -> None:

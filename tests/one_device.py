@@ -154,7 +154,7 @@ class OneDevice:
             ROOT, enrolment, self.live, options=OPTIONS, chance=random.Random(1), doors=doors
         )
         self.loop.begin()
-        self.loop.inbox.put(Connected(session=1, session_present=False))
+        self.loop.inbox.put(Connected(session=1))
         if self.desired is not None:  # what is retained comes with the subscription
             self.send(topics.desired(DEVICE), self.desired)
 

@@ -90,11 +90,10 @@ class Fetcher:
             del self._fetches[digest]
             self._unsubscribe(topics.blob(digest))
 
-    def reconnected(self, *, session_present: bool, now_s: float) -> None:
-        """Subscribe again if the broker forgot us, and ask at once."""
+    def reconnected(self, now_s: float) -> None:
+        """Subscribe again, and ask at once."""
         for digest, fetch in self._fetches.items():
-            if not session_present:
-                self._subscribe(topics.blob(digest))
+            self._subscribe(topics.blob(digest))
             fetch.ask_at_s = now_s + self._chance.uniform(0, self._limits.first_need_s)
             fetch.wait_s = self._limits.silence_s
 

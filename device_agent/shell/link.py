@@ -53,7 +53,6 @@ class Connected:
     """Put into the inbox when a connection stands."""
 
     session: int
-    session_present: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +228,10 @@ class Link:
         topic, payload = self._will(call.session)
         client.will_set(topic, payload, qos=1, retain=True)
         client.on_connect = lambda *args: self._on_connect(call, *args)
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
+        # Without it, whoever publishes also writes to the socket, while the link's thread does.
+        client.on_socket_register_write = lambda *_: None
         return client
 
     def _connect_options(self) -> dict[str, Any]:
@@ -244,7 +246,7 @@ class Link:
         return self._attempts.version == MQTT_5
 
     def _on_connect(self, call: _Call, client: mqtt.Client, _data: Any, *args: Any) -> None:
-        flags, code = args[0], args[1]
+        code = args[1]
         if code.is_failure:
             logger.warning("link.refused", extra={"cause": str(code)})
             unsupported = code.value in UNSUPPORTED_PROTOCOL
@@ -253,9 +255,15 @@ class Link:
             client.disconnect()
             return
         call.since_s, call.cause = time.monotonic(), "lost"
-        self._inbox.put(
-            Connected(session=call.session, session_present=bool(flags.session_present))
-        )
+        self._inbox.put(Connected(session=call.session))
+
+    def _on_subscribe(self, client: mqtt.Client, _data: Any, _mid: int, *args: Any) -> None:
+        refused = [str(code) for code in args[0] if code.is_failure]
+        if (
+            refused
+        ):  # who cannot hear its orders is not connected: it tries again, more and more seldom
+            logger.warning("link.subscription_refused", extra={"cause": ", ".join(refused)})
+            client.disconnect()
 
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         try:

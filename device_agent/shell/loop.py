@@ -250,11 +250,9 @@ class AgentLoop:
 
     def _on_connected(self, connected: Connected) -> None:
         self._session = connected.session
-        if not connected.session_present:
-            self._link.subscribe(topics.device_filters(self._device))
-        self._fetcher.reconnected(
-            session_present=connected.session_present, now_s=self._clock.monotonic_s()
-        )
+        # Always: a session that the broker kept need not hold what was asked for (ADR 13).
+        self._link.subscribe(topics.device_filters(self._device))
+        self._fetcher.reconnected(self._clock.monotonic_s())
         self._outbox.resend_all()
         self._publish_state()
         self.counters["link.connected"] += 1

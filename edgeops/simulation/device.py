@@ -84,8 +84,10 @@ class SimulatedLink:
         return True
 
     def subscribe(self, filters: Sequence[str], *, qos: int = 1) -> None:
-        """Subscribe, if connected."""
-        if self.connected:
+        """Subscribe, if connected; the connection may be lost before the broker has it."""
+        if self.connected and self._broker.loses_subscription():
+            self.lose("lost at a subscription")
+        elif self.connected:
             self._broker.subscribe(self._device.name, filters, qos)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:
@@ -110,8 +112,8 @@ class SimulatedLink:
         loop = self._device.running
         session = loop.next_session()
         self.connected = True
-        known = self._broker.connect(self._device.name, self._receive, loop.will(session))
-        self._device.put(Connected(session=session, session_present=known))
+        self._broker.connect(self._device.name, self._receive, loop.will(session))
+        self._device.put(Connected(session=session))
 
     def _receive(self, topic: str, payload: bytes) -> None:
         self._device.put(Message(topic=topic, payload=payload))

@@ -35,6 +35,8 @@ class NetworkFaults:
     most_repeat_s: float = 60.0
     """How late a message that comes twice may come the second time."""
     forget_session: float = 0.0
+    lose_subscription: float = 0.0
+    """Share of the subscriptions at which the connection is lost before the broker has them."""
 
 
 @dataclass(slots=True)
@@ -61,8 +63,8 @@ class SimulatedBroker:
         self._sessions: dict[str, _Session] = {}
         self._sent = 0
 
-    def connect(self, name: str, receive: Receive, will: tuple[str, bytes] | None) -> bool:
-        """Take a connection; tell whether the session of before is still known."""
+    def connect(self, name: str, receive: Receive, will: tuple[str, bytes] | None) -> None:
+        """Take a connection; the session of before may be forgotten."""
         known = name in self._sessions and self._chance.random() >= self.faults.forget_session
         if name in self._sessions and not known:
             self._time.faults["session_forgotten"] += 1
@@ -73,7 +75,6 @@ class SimulatedBroker:
         queued, session.queued = session.queued, []
         for topic, payload in queued:
             self._send(name, topic, payload, 1)
-        return known
 
     def disconnect(self, name: str, *, gracefully: bool) -> None:
         """End a connection; without grace the will is said when the broker notices."""
@@ -85,6 +86,12 @@ class SimulatedBroker:
             # Said even if the client is long back: a broker may notice late.
             late_s = self._chance.uniform(0.0, WILL_AFTER_S)
             self._time.after(late_s, lambda: self.publish(*will, qos=1, retain=True))
+
+    def loses_subscription(self) -> bool:
+        """Tell whether the next subscription does not reach the broker."""
+        lost = self._chance.random() < self.faults.lose_subscription
+        self._time.faults["subscription_lost"] += lost
+        return lost
 
     def subscribe(self, name: str, filters: Sequence[str], qos: int) -> None:
         """Subscribe; what is retained comes at once."""

@@ -31,7 +31,12 @@ from edgeops.store.blobs import MemoryBlobStore
 
 MODEL = ModelName("kws")
 BAD_NETWORK = NetworkFaults(
-    drop=0.2, duplicate=0.2, spoil=0.05, most_delay_s=1.5, forget_session=0.3
+    drop=0.2,
+    duplicate=0.2,
+    spoil=0.05,
+    most_delay_s=1.5,
+    forget_session=0.3,
+    lose_subscription=0.05,
 )
 POLICY = Policy(
     canary=1,

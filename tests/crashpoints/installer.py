@@ -76,7 +76,7 @@ class StubHub:
     # ---- what the agent sees of it
 
     def start(self) -> None:
-        self.put(Connected(session=self.call(), session_present=False))
+        self.put(Connected(session=self.call()))
         self.send_order()
 
     def stop(self, farewell: tuple[str, bytes] | None = None) -> None:

@@ -318,19 +318,16 @@ def test_a_lost_connection_is_counted_and_nothing_is_published_without_one(
     device.loop._changed = True
     device.turn()
     assert len(device.link.published) == said
-    device.loop.inbox.put(Connected(session=2, session_present=True))
+    device.loop.inbox.put(Connected(session=2))
     device.turn()
     topic, payload = device.link.published[said]
     assert (topic, json.loads(payload)["session"]) == (topics.up(DEVICE, "state"), 2)
 
 
-def test_filters_are_subscribed_again_only_when_the_broker_forgot_them(device: Device) -> None:
+def test_filters_are_subscribed_at_every_connection(device: Device) -> None:
     assert device.link.filters == set(topics.device_filters(DEVICE))
     device.link.filters.clear()
-    device.loop.inbox.put(Connected(session=2, session_present=True))
-    device.turn()
-    assert device.link.filters == set()
-    device.loop.inbox.put(Connected(session=3, session_present=False))
+    device.loop.inbox.put(Connected(session=2))
     device.turn()
     assert device.link.filters == set(topics.device_filters(DEVICE))
 

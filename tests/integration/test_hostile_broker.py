@@ -103,6 +103,21 @@ def test_that_the_link_outlives_whatever_a_broker_sends(kind: str) -> None:
     assert len(ended) >= min(len(answers), 50)
 
 
+def test_that_a_refused_subscription_is_told_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = CONNACK + bytes([0x90, 4, 0, 1, 0, 0x87])
+    inbox = Inbox()
+    with broker((refused,)) as (port, said):
+        link = link_to(port, inbox)
+        link.start()
+        wait(lambda: len(said) > 2, link)
+        link.stop()
+    told = [each for each in caplog.records if each.getMessage() == "link.subscription_refused"]
+    assert len(told) >= 2
+    assert vars(told[0])["cause"] == "Not authorized"
+
+
 def test_that_the_link_outlives_an_error_of_the_mqtt_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
+from device_agent.protocol import topics
 from device_agent.protocol.enrolment import Enrolment
+from device_agent.protocol.ids import DeviceId
 from device_agent.shell.link import LinkLimits
 from device_agent.shell.live import LiveModels
 from device_agent.shell.loop import AgentLoop, AgentOptions
@@ -240,3 +246,34 @@ def test_a_will_that_comes_after_the_new_birth_does_not_mark_a_live_device_dead(
         )
         assert {online for online, _ in heard} == {True}
         assert scene.harness.handlers.counters["dropped.state.stale"] >= 1
+
+
+# ---- a session without subscriptions
+
+
+def test_a_device_hears_though_an_earlier_connection_was_lost_before_it_subscribed(
+    scene: Scene, broker: ManagedMosquitto, tmp_path: Path
+) -> None:
+    """The broker has made the session by then, and says at each connection that it knows it."""
+    lost = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2, client_id=DEVICE, protocol=mqtt.MQTTProtocolVersion.MQTTv5
+    )
+    lost.username_pw_set(DEVICE, PASSWORDS[DEVICE])
+    expiry = Properties(PacketTypes.CONNECT)
+    expiry.SessionExpiryInterval = 3600
+    lost.connect("127.0.0.1", broker.port, clean_start=False, properties=expiry)
+    lost.loop_start()
+    wait_until(lost.is_connected, "a first connection")
+    lost.socket().shutdown(socket.SHUT_RDWR)
+    lost.loop_stop()
+    with (
+        Peer(broker, HUB_USERNAME) as hub,
+        running_agent(tmp_path / "state", scene.enrolment, broker.port) as agent,
+    ):
+        wait_until(lambda: agent.counters["link.connected"] > 0, "the agent")
+
+        def hears() -> bool:
+            hub.publish(topics.command(DeviceId(DEVICE)), b"no command")
+            return agent.counters["dropped.cmd.malformed"] > 0
+
+        wait_until(hears, "the agent to hear what is sent to it")

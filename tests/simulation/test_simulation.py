@@ -25,7 +25,7 @@ HAPPEN = (
     *Fault,
     *("bad_model", "process_killed", "session_forgotten", "message_lost_with_connection"),
     *("message_dropped", "message_repeated", "message_reordered"),
-    *("message_delayed", "message_spoiled"),
+    *("message_delayed", "message_spoiled", "subscription_lost"),
 )
 """Faults that must have had an effect, each at least once in five worlds."""
 ENOUGH = 1000
