@@ -327,6 +327,7 @@ class Device:
     def turn(self) -> None:
         """Let the loop take what waits, look at its clocks, and let the hub answer."""
         self.loop.turn(0.005)
+        assert not self.loop.counters["defect"], "see agent.defect in the log"
         said, self._seen = self.link.published[self._seen :], len(self.link.published)
         for topic, payload in said:
             kind = topic.rsplit("/", 1)[1]

@@ -216,6 +216,7 @@ class OneDevice:
         if self.infers:
             self.infer_some()
         self.loop.turn(0)
+        assert not self.loop.counters["defect"], "see agent.defect in the log"
         said, self._seen = self.link.published[self._seen :], len(self.link.published)
         for topic, payload in said:
             kind = topic.rsplit("/", 1)[1]

@@ -21,6 +21,8 @@ CHANCE = 1e-4
 """Probability with which two samples of one distribution may differ by more than
 ``chance_distance`` allows."""
 COARSE_CONFIDENCE_BINS = 8
+HUNG_AFTER_S = 30.0
+"""An inference that takes longer is taken for one that never ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,17 @@ def judge(rules: ProbationRules, trial: Counts, parent: Counts | None, elapsed_s
         passed=True,
         detail=f"{trial.inferences} inferences",
         evidence={"inferences": trial.inferences, "latency_us_p50": trial.latency_us_p50},
+    )
+
+
+def hung(running_s: float) -> Verdict | None:
+    """Return the verdict on a version whose inference has run for so many seconds."""
+    if running_s < HUNG_AFTER_S:
+        return None
+    return Verdict(
+        reason=Reason.PROBATION_FAILURES,
+        detail=f"an inference has not answered for {running_s:.0f} s",
+        evidence={"running_s": running_s},
     )
 
 

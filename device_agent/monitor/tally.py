@@ -56,7 +56,7 @@ class Tally:
     def observe_label(self, *, correct: bool) -> None:
         """Count one inference whose true label became known."""
         self._labelled += 1
-        self._labelled_correct += correct
+        self._labelled_correct += 1 if correct else 0  # also of numpy's bool, which JSON is not
 
     @property
     def inferences(self) -> int:

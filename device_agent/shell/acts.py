@@ -187,7 +187,7 @@ class Acts:
             if other in record.slots
             else None
         )
-        verdict = probation.judge(
+        verdict = probation.hung(model.running_s) or probation.judge(
             deployment.order.probation,
             model.counts(),
             parent,

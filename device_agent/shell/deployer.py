@@ -112,6 +112,10 @@ class Deployer:
                 self._happen(name, happened, now_s)
         self._drain(now_s)
 
+    def stop(self) -> None:
+        """End what runs beside the loop."""
+        self.acts.stop()
+
     def states(self) -> frozenset[State]:
         """Return the states of all deployments, ended ones too."""
         deployments = (record.deployment for record in self.records.values())

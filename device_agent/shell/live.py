@@ -2,11 +2,13 @@
 
 Inference runs on the caller's thread under the lock of its model. An exchange is one
 assignment; whoever waited for the old model finds it closed and takes the new one, so no call
-fails and each is answered by exactly one version.
+fails and each is answered by exactly one version. The agent's loop never waits for a model that
+does not answer: what is counted has a lock of its own.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +25,17 @@ from device_agent.protocol.manifest import Manifest, Variant
 from device_agent.shell.prediction import Prediction
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from device_agent.monitor.inputs import InputSketch
     from device_agent.protocol.plan import SketchPlan
     from device_agent.runtimes.contract import LoadedModel
+
+
+logger = logging.getLogger(__name__)
+
+CLOSE_PATIENCE_S = 1.0
+"""How long an exchange waits for the call that runs; a longer one frees its model itself."""
 
 
 class LiveModel:
@@ -60,6 +70,8 @@ class LiveModel:
         self.tally = Tally(before)
         self.inputs = _sketch(plan) if plan is not None else None
         self.closed = False
+        self._counting = threading.Lock()
+        self._called_ns = 0
         self._loaded = loaded
         self._timer_ns = timer_ns
         self._output_names = [spec.name for spec in variant.outputs]
@@ -77,20 +89,28 @@ class LiveModel:
         preprocessing = manifest.preprocessing
         fit = self._fit or self._new_fit()
         fitted = fit(row) if preprocessing is None else prepare_row(row, preprocessing, fit.spec)
-        started = self._timer_ns()
+        started = self._called_ns = self._timer_ns()
         try:
             outputs = self._loaded.run([fitted])
         except InferenceFailed:
-            self.tally.observe_failure()
+            with self._counting:
+                self.tally.observe_failure()
             raise
+        finally:
+            self._called_ns = 0
         latency_us = (self._timer_ns() - started) / 1000
-        if self.inputs is not None:
-            # The reference profile is of rows as the application gives them.
-            self.inputs.observe(fitted if preprocessing is None else counted_row(row))
         index, confidence, finite = scores_of(outputs[self._scores_at], manifest.thresholds)
-        self.tally.observe(
-            latency_us=latency_us, class_index=index, confidence=confidence, finite=finite
-        )
+        with self._counting:
+            if self.inputs is not None:
+                # The reference profile is of rows as the application gives them.
+                self.inputs.observe(fitted if preprocessing is None else counted_row(row))
+            self.tally.observe(
+                latency_us=latency_us,
+                class_index=index,
+                confidence=confidence,
+                # What came of NaN says nothing about the model.
+                finite=finite or not _is_finite(fitted),
+            )
         labels = manifest.labels
         return Prediction(
             manifest.model,
@@ -113,14 +133,44 @@ class LiveModel:
 
     def counts(self) -> Counts:
         """Return the counts since activation."""
-        with self.lock:
+        with self._counting:
             return self.tally.total
+
+    def close_window(self) -> tuple[Counts, int, tuple[int, ...]]:
+        """Begin a new window; return the counts of the old one, its rows, and their bins."""
+        with self._counting:
+            rows, bins = self.inputs.take() if self.inputs is not None else (0, ())
+            return self.tally.close_window(), rows, bins
+
+    def observe_label(self, *, correct: bool) -> None:
+        """Count a label."""
+        with self._counting:
+            self.tally.observe_label(correct=correct)
+
+    @property
+    def running_s(self) -> float:
+        """For how long the call that runs has run, 0 if none does."""
+        called_ns = self._called_ns
+        return (self._timer_ns() - called_ns) / 1e9 if called_ns else 0.0
 
     def close(self) -> None:
         """Free the runtime's memory, after the call that is running has answered."""
-        with self.lock:
-            self.closed = True
+        self.closed = True
+        if self.lock.acquire(timeout=CLOSE_PATIENCE_S):
+            self._free()
+        else:
+            logger.warning("model.does_not_answer", extra={"version": self.manifest.version})
+            threading.Thread(target=self._free_later, daemon=True).start()
+
+    def _free_later(self) -> None:
+        self.lock.acquire()
+        self._free()
+
+    def _free(self) -> None:
+        try:
             self._loaded.close()
+        finally:
+            self.lock.release()
 
 
 class LiveModels:
@@ -178,8 +228,7 @@ class LiveModels:
         for models in (self._models, self._resting):
             model = models.get(name)
             if model is not None and model.digest == digest:
-                with model.lock:
-                    model.tally.observe_label(correct=correct)
+                model.observe_label(correct=correct)
                 return True
         return False
 
@@ -187,6 +236,12 @@ class LiveModels:
         """Close every model."""
         for name in list(self._models):
             self.exchange(name, None)
+
+
+def _is_finite(row: NDArray[Any]) -> bool:
+    import numpy as np  # here: seldom asked
+
+    return bool(np.isfinite(row).all())
 
 
 def _sketch(plan: SketchPlan) -> InputSketch:

@@ -20,7 +20,7 @@ from device_agent.protocol import topics
 from device_agent.protocol.chunks import decode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.enrolment import Enrolment
-from device_agent.protocol.errors import AgentError, NotTrusted, ProtocolError, StorageFailed
+from device_agent.protocol.errors import NotTrusted, ProtocolError, StorageFailed
 from device_agent.protocol.ids import ModelName
 from device_agent.protocol.orders import Ack, Desired, Epoch
 from device_agent.protocol.reports import instance_of
@@ -29,6 +29,7 @@ from device_agent.shell.command_desk import CommandDesk, make_desk
 from device_agent.shell.deployer import make_deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher
+from device_agent.shell.guard import Guard
 from device_agent.shell.identity import folder_id, next_session
 from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import Connected, Disconnected, Link, LinkLike, Message
@@ -76,6 +77,7 @@ class AgentLoop:
         self.options = options or AgentOptions()
         self._clock = doors.clock
         self.counters: Counter[str] = Counter()
+        self._guarded = Guard(self.counters)
         self.live = live
         self._device = enrolment.device
         self.inbox = Inbox()
@@ -174,7 +176,7 @@ class AgentLoop:
             self.begin()
             while not self._stopping.is_set():
                 self.turn(self.options.tick_s)
-                self._on_turn()
+                self._guarded(self._on_turn)
         finally:
             self.close()
 
@@ -242,8 +244,11 @@ class AgentLoop:
             self._dropped(kind, "untrusted", error)
         except StorageFailed as error:
             self._dropped(kind, "storage", error)
+        except Exception as error:  # noqa: BLE001 - no message may end the loop
+            self._dropped(kind, "defect", error)
+            self._guarded.defect(error)
 
-    def _dropped(self, kind: str, why: str, error: AgentError) -> None:
+    def _dropped(self, kind: str, why: str, error: Exception) -> None:
         self.counters[f"dropped.{kind}.{why}"] += 1
         self._changed = True
         logger.warning("message.dropped", extra={"kind": kind, "why": why, "cause": str(error)})
@@ -301,22 +306,12 @@ class AgentLoop:
         self._guarded(lambda: self._deployer.tick(now_s))
         self._guarded(lambda: self._fetcher.ask(now_s))
         self._guarded(lambda: self._desk.tick(now_s))
-        if now_s >= self._window_due_s or self._is_window_full():
-            self._window_due_s = now_s + self.options.telemetry_interval_s
-            self._guarded(self._close_windows)
-        self._keep_samples()
+        self._guarded(lambda: self._close_due_windows(now_s))
+        self._guarded(self._keep_samples)
         if self._session:
             # The state first and by itself: it is the voice that is left on a broken disk.
             self._guarded(lambda: self._publish_due_state(now_s))
             self._guarded(lambda: self._send_items(now_s))
-
-    def _guarded(self, task: Callable[[], None]) -> None:
-        """Do a task; a disk that refuses is counted and the loop goes on."""
-        try:
-            task()
-        except StorageFailed as error:
-            self.counters["tick.storage_failed"] += 1
-            logger.warning("tick.failed", extra={"cause": str(error)})
 
     def _publish_due_state(self, now_s: float) -> None:
         if self._changed or now_s >= self._state_due_s:
@@ -325,6 +320,11 @@ class AgentLoop:
     def _send_items(self, now_s: float) -> None:
         for topic, payload in self._reporter.due(now_s):
             self._link.publish(topic, payload)
+
+    def _close_due_windows(self, now_s: float) -> None:
+        if now_s >= self._window_due_s or self._is_window_full():
+            self._window_due_s = now_s + self.options.telemetry_interval_s
+            self._close_windows()
 
     def _is_window_full(self) -> bool:
         rows = self.options.telemetry_rows
@@ -389,12 +389,15 @@ class AgentLoop:
 
     def close(self) -> None:
         """Keep everything, say farewell and release what is held. The last part of ``run``."""
-        self._deployer.acts.stop()
-        self._desk.stop()
-        self._starts.ended_well()
-        self._guarded(self._close_windows)
-        self._keep_samples(everything=True)
-        self._guarded(lambda: self._fetcher.flush(self._clock.monotonic_s()))
-        self._link.stop(self._farewell())
-        self.live.close()
-        self._outbox.close()
+        for step in (
+            self._deployer.stop,
+            self._desk.stop,
+            self._starts.ended_well,
+            self._close_windows,
+            lambda: self._keep_samples(everything=True),
+            lambda: self._fetcher.flush(self._clock.monotonic_s()),
+            lambda: self._link.stop(self._farewell()),
+            self.live.close,
+            self._outbox.close,
+        ):
+            self._guarded(step)

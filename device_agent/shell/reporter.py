@@ -76,9 +76,7 @@ class Reporter:
 
         It lasts ``length_s`` by a clock that nobody sets, and ends now by the wall clock.
         """
-        with live.lock:
-            counts = live.tally.close_window()
-            rows, inputs = live.inputs.take() if live.inputs is not None else (0, ())
+        counts, rows, inputs = live.close_window()
         if not (counts.inferences or counts.failures or counts.labelled):
             return
         window = self._window(name, live, counts, length_s)

@@ -4,7 +4,8 @@
    for safe mode), and everything that its slots keep is on its disk.
 2. What answers was signed, and is no older than the floor, but for a version committed here.
 3. No telemetry that was accepted is lost and none is counted twice; no command is obeyed twice.
-4. A device's generation never goes back; when the faults are over, every deployment ends.
+4. A device's generation never goes back, and no task of its loop meets a defect; when the faults
+   are over, every deployment ends.
 5. When the faults are over, the hub sees every device as it is.
 6. No device is at a rollout whose wave has not opened.
 7. A device's disk holds what three versions need, and little more.
@@ -129,6 +130,11 @@ def _goes_on(world: World, device: SimulatedDevice, watch: Watch) -> str:
     return f"went from generation {before} back to {now}" if now < before else ""
 
 
+def _has_no_defect(world: World, device: SimulatedDevice, watch: Watch) -> str:
+    defects = device.running.counters["defect"]
+    return f"has {defects} defects in its log" if defects else ""
+
+
 def _waits_its_turn(world: World, device: SimulatedDevice, watch: Watch) -> str:
     record = _record(device)
     running = record.deployment if record is not None else None
@@ -153,6 +159,7 @@ _AT_ANY_MOMENT: tuple[tuple[int, Callable[[World, SimulatedDevice, Watch], str]]
     (2, _is_signed),
     (3, _counts_once),
     (4, _goes_on),
+    (4, _has_no_defect),
     (6, _waits_its_turn),
     (7, _is_bounded),
 )

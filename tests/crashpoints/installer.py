@@ -217,6 +217,7 @@ class Installer:
         for _ in range(ROWS_A_TURN):
             self.look()
         self.loop.turn(0)
+        assert not self.loop.counters["defect"], "see agent.defect in the log"
 
     def look(self) -> None:
         """Infer one row: a version that may serve answers, once there is one always.
@@ -321,6 +322,7 @@ class Installer:
             if not self.loop.outbox_depth:
                 return
             self.loop.turn(0)
+            assert not self.loop.counters["defect"], "see agent.defect in the log"
             self._now_s += TURN_S
         raise Broken(f"{self.loop.outbox_depth} items stay in the outbox")
 
