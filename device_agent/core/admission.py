@@ -77,7 +77,12 @@ def plan(
     for name, order in desired.models.items():
         record = records.get(name) or ModelRecord(name=name)
         running = record.deployment
-        wanted = Deployment(model=name, generation=desired.generation, order=order)
+        wanted = Deployment(
+            model=name,
+            generation=desired.generation,
+            order=order,
+            transitions=_transitions_of(running, desired.generation),
+        )
         if running is not None and not running.is_final:
             if running.digest != wanted.digest:
                 if running.state in PREEMPTIBLE:
@@ -94,6 +99,11 @@ def plan(
         if active.get(name) != wanted.digest and not concluded:
             steps.append(Start(deployment=wanted))
     return tuple(steps)
+
+
+def _transitions_of(before: Deployment | None, generation: int) -> int:
+    """Return how often this generation has moved the model: the cap holds for all of it."""
+    return before.transitions if before is not None and before.generation == generation else 0
 
 
 def _withdrawn(

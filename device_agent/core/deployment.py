@@ -22,7 +22,7 @@ from device_agent.protocol.reports import MAX_DETAIL
 from device_agent.protocol.values import dataclass
 
 MAX_TRANSITIONS = 48
-"""Loop breaker: a deployment that changed state this often is ended, whatever it wants."""
+"""Loop breaker: a model that one generation has moved this often is moved no more by it."""
 
 SUCCESSES = frozenset({EventType.DONE, EventType.KNOWN_GOOD})
 

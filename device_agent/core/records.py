@@ -18,6 +18,7 @@ from device_agent.protocol.values import dataclass
 
 SLOTS = ("A", "B")
 MAX_QUARANTINE = 64
+_STATES = frozenset(state.value for state in State)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,10 @@ def _deployment_document(deployment: Deployment | None) -> dict[str, object] | N
     }
 
 
-def _read_deployment(name: ModelName, fields: Fields) -> Deployment:
+def _read_deployment(name: ModelName, fields: Fields) -> Deployment | None:
+    """Read a deployment; None for a state that only a newer agent knows: it is ordered again."""
+    if fields.text("state") not in _STATES:
+        return None
     try:
         return Deployment(
             model=name,
@@ -137,7 +141,7 @@ def _read_deployment(name: ModelName, fields: Fields) -> Deployment:
             order=DesiredModel.from_fields(fields.fields("order")),
             state=State(fields.text("state")),
             slot=_read_slot(fields),
-            reason=Reason(fields.text("reason")) if fields.has("reason") else None,
+            reason=_read_reason(fields.text("reason")) if fields.has("reason") else None,
             detail=fields.text("detail"),
             transitions=fields.integer("transitions"),
             trials_left=fields.integer("trials_left"),
@@ -157,6 +161,16 @@ def _read_quarantine(items: object) -> dict[Digest, Reason]:
     if not isinstance(items, list) or len(items) > MAX_QUARANTINE:
         raise ProtocolError("record.quarantine is not a short array")
     try:
-        return {parse_digest(digest): Reason(reason) for digest, reason in items}
+        return {parse_digest(digest): _read_reason(reason) for digest, reason in items}
     except (ValueError, TypeError, ProtocolError) as error:
         raise ProtocolError(f"record.quarantine: {error}") from error
+
+
+def _read_reason(text: str) -> Reason:
+    """Return a reason; one that only a newer agent knows still holds against the package."""
+    if not isinstance(text, str) or not text:
+        raise ProtocolError("a reason is no text")
+    try:
+        return Reason(text)
+    except ValueError:
+        return Reason.LOAD_FAILED

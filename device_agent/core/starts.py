@@ -50,6 +50,7 @@ class Starts:
         boots: boots in a row without a start that ended well.
         loading: digest of what was being loaded when this was written, empty for nothing.
         strikes: how often the load of a package ended the process.
+        stopped: whether the agent was stopped in good order.
     """
 
     boot: str = ""
@@ -57,6 +58,7 @@ class Starts:
     boots: int = 0
     loading: str = ""
     strikes: Mapping[Digest, int] = field(default_factory=dict)
+    stopped: bool = False
 
     def begun(self, boot: str) -> Starts:
         """Return it with one more start, and with a strike for what ended the last one."""
@@ -100,6 +102,7 @@ class Starts:
             "boots": self.boots,
             "loading": self.loading,
             "strikes": [[digest, count] for digest, count in self.strikes.items()],
+            "stopped": self.stopped,
         }
 
     @classmethod
@@ -120,4 +123,5 @@ class Starts:
             strikes={
                 parse_digest(digest): int(count) for digest, count in document.get("strikes", [])
             },
+            stopped=document.get("stopped") is True,
         )

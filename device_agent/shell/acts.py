@@ -164,7 +164,7 @@ class Acts:
     def _switch_pointer(self, record: ModelRecord, deployment: Deployment, now_s: float) -> Outcome:
         name = record.name
         self.save_counts(name)
-        packages.load_into(self._storage, self._host, self._live, record, deployment.slot)
+        self._load(record, deployment.slot)
         journal.write_pointer(self._storage, name, deployment.slot)
         known = record.is_known_good(deployment.digest)
         return record, Happened(type=EventType.KNOWN_GOOD) if known else DONE
@@ -244,8 +244,7 @@ class Acts:
         """Load a slot and let it answer; False (and no model) if it cannot or may not be."""
         if letter is not None and letter in record.slots:
             try:
-                with self._starts.loading(record.slots[letter].manifest.digest):
-                    packages.load_into(self._storage, self._host, self._live, record, letter)
+                self._load(record, letter)
                 return True
             except AgentError as error:
                 logger.warning(
@@ -253,6 +252,10 @@ class Acts:
                 )
         self._live.exchange(record.name, None)
         return False
+
+    def _load(self, record: ModelRecord, letter: str) -> None:
+        with self._starts.loading(record.slots[letter].manifest.digest):
+            packages.load_into(self._storage, self._host, self._live, record, letter)
 
     def serves(self, name: ModelName, digest: Digest) -> bool:
         """Tell whether this package is what answers now."""

@@ -12,7 +12,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from device_agent.core import admission
-from device_agent.core.deployment import Deployment, Do, Happened, Quarantine, Report, step
+from device_agent.core.deployment import (
+    TRIALS,
+    Deployment,
+    Do,
+    Happened,
+    Quarantine,
+    Report,
+    step,
+)
+from device_agent.core.loading import slots_to_load
 from device_agent.core.records import ModelRecord
 from device_agent.core.starts import Care
 from device_agent.core.states import ACTS, FINAL, EventType, State
@@ -62,6 +71,9 @@ class Deployer:
         self._starts = starts
         self._report = report
         self._pending: deque[tuple[ModelName, Happened]] = deque()
+        self._plan_is_due = False
+        self._unpaid: set[ModelName] = set()
+        """Models whose running deployment could not pay for its next trial."""
         self._retry_s: dict[ModelName, float] = {}
 
     def recover(self, now_s: float) -> None:
@@ -73,7 +85,7 @@ class Deployer:
         """
         for name, record in list(self.records.items()):
             if _is_running(record):
-                self._happen(name, Happened(type=EventType.RESTARTED), now_s, act=False)
+                self._restarted(record, now_s)
             self._quarantine_suspects(name)
             if _state(self.records[name]) is State.ROLL_BACK:
                 self._carry_out(name, now_s)
@@ -87,20 +99,23 @@ class Deployer:
         By the thread that will call ``tick``: a self-test dies with the thread that starts it.
         """
         for name, record in list(self.records.items()):
-            if _is_running(record) and _state(record) is not State.ROLL_BACK:
+            waits = _state(record) is State.ROLL_BACK or name in self._unpaid
+            if _is_running(record) and not waits:
                 self._carry_out(name, now_s)
         self._drain(now_s)
 
     def want(self, desired: Desired, now_s: float) -> None:
         """Take a newer desired state."""
         self.desired = desired
-        self._plan(now_s)
+        self._plan_is_due = True
+        self._plan_if_due(now_s)
         self._drain(now_s)
 
     def tick(self, now_s: float) -> None:
         """Look at downloads, self-tests, probations and deadlines."""
         if self._starts.turned(now_s):
             self._load_the_rest()
+        self._plan_if_due(now_s)
         for name, record in list(self.records.items()):
             if not _is_running(record):
                 continue
@@ -125,6 +140,7 @@ class Deployer:
         """Load what safe mode held back: the agent has shown that it lives without it."""
         if self._starts.care in SAFE_MODE:
             self._starts.care = Care.CAREFUL
+            self._plan_is_due = True
             for record in list(self.records.values()):
                 if not _is_running(record) and self.serving_slot(record.name) is None:
                     self._bring_up(record)
@@ -157,10 +173,39 @@ class Deployer:
             if (letter := self.serving_slot(name)) is not None
         }
 
+    def _restarted(self, record: ModelRecord, now_s: float) -> None:
+        """Tell a deployment that the agent started anew; after a stop that costs no trial."""
+        name, deployment = record.name, record.deployment
+        if deployment is None:
+            return
+        if self._starts.was_stopped:
+            given_back = replace(deployment, trials_left=deployment.trials_left + 1)
+            self.records[name] = replace(record, deployment=given_back)
+        restarted = Happened(type=EventType.RESTARTED)
+        if not self._happen(name, restarted, now_s, act=False) and deployment.state in TRIALS:
+            self._unpaid.add(name)
+            self._fail_to_journal(name)
+
+    def _plan_if_due(self, now_s: float) -> None:
+        """Look at what is desired, again and again until a disk that cannot be read lets it."""
+        if self._plan_is_due:
+            self._plan(now_s)
+            self._plan_is_due = False
+
+    def _held_digests(self, desired: Desired) -> dict[ModelName, Digest]:
+        """Return what serves; in safe mode also what is here and only not loaded."""
+        held = self.active_digests()
+        if self.is_in_safe_mode:
+            for name, order in desired.models.items():
+                record = self.records.get(name)
+                if record is not None and record.is_known_good(order.manifest.digest):
+                    held[name] = order.manifest.digest
+        return held
+
     def _plan(self, now_s: float) -> None:
         if self.desired is None:
             return
-        for each in admission.plan(self.desired, self.records, self.active_digests()):
+        for each in admission.plan(self.desired, self.records, self._held_digests(self.desired)):
             if isinstance(each, admission.Supersede):
                 superseded = Happened(
                     type=EventType.SUPERSEDED,
@@ -191,10 +236,11 @@ class Deployer:
 
     def _happen(
         self, name: ModelName, happened: Happened, now_s: float, *, act: bool = True
-    ) -> None:
+    ) -> bool:
+        """Let something happen to a deployment; False if that could not be journalled."""
         record = self.records[name]
         if record.deployment is None or record.deployment.is_final:
-            return
+            return True
         deployment, effects = step(record.deployment, happened, now_s)
         logger.info(
             "deployment.moved",
@@ -214,6 +260,7 @@ class Deployer:
                     self._carry_out(name, now_s)
                 else:
                     self._fail_to_journal(name)
+        return saved
 
     def _carry_out(self, name: ModelName, now_s: float) -> None:
         record = self.records[name]
@@ -221,6 +268,8 @@ class Deployer:
         record, happened = self.acts.carry_out(ACTS[state], record, now_s)
         self.records[name] = record
         if state in FINAL:
+            if state is State.COMMITTED:
+                journal.keep_record(self._storage, record)
             self._collect_garbage()
             self._plan(now_s)
             return
@@ -260,6 +309,8 @@ class Deployer:
     def _collect_garbage(self) -> None:
         keep: frozenset[Digest] = frozenset()
         try:
+            if journal.is_anything_lost(self._storage, self.records):
+                return
             for record in self.records.values():
                 keep |= packages.referenced(self._storage, self._host, record)
             collect_garbage(self._storage, keep)
@@ -269,23 +320,19 @@ class Deployer:
     def _bring_up(self, record: ModelRecord) -> None:
         """Load what may be loaded: usually the active slot, else the other one if committed."""
         active = self.active_slot(record.name)
-        for letter in self._may_load(record, active):
+        for letter in slots_to_load(
+            record,
+            active,
+            self._starts.care,
+            is_suspect=self._starts.is_suspect,
+            is_unpaid=record.name in self._unpaid,
+        ):
             if not self.acts.bring_up(record, letter):
                 continue
             if letter != active:
                 self._point_to(record.name, letter)
             return
         self.acts.bring_up(record, None)
-
-    def _may_load(self, record: ModelRecord, active: str | None) -> list[str]:
-        if active is None or self._starts.care is Care.NOTHING:
-            return []
-        # A slot that was never committed holds what the self-test or probation refused.
-        others = [each for each in record.slots if each != active and record.slots[each].committed]
-        if self._starts.care is Care.FALLBACK:
-            return others
-        suspect = self._starts.is_suspect(record.slots[active].manifest.digest)
-        return others if suspect else [active, *others]
 
     def _quarantine_suspects(self, name: ModelName) -> None:
         """Quarantine what ended the process too often: it is no version to fall back to."""

@@ -15,6 +15,7 @@ from device_agent.protocol.codec import MAX_DOCUMENT_BYTES
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import (
     NotEnrolled,
+    ProtocolError,
     StateFolderBusy,
     StorageFailed,
     WrongStateFolder,
@@ -33,8 +34,7 @@ def read_enrolment(path: Path) -> Enrolment:
     """Read an enrolment file from disk.
 
     Raises:
-        NotEnrolled: there is no such file, or it cannot be read.
-        ProtocolError: it is something else.
+        NotEnrolled: there is no such file, it cannot be read, or it is something else.
     """
     try:
         data = path.read_bytes()[: MAX_DOCUMENT_BYTES + 1]
@@ -43,21 +43,28 @@ def read_enrolment(path: Path) -> Enrolment:
             f"cannot read the enrolment file {path}: {error.strerror}",
             next_step="make one with: edgeops devices enroll NAME --profile PROFILE --out FILE",
         ) from error
-    return Enrolment.from_bytes(data)
+    try:
+        return Enrolment.from_bytes(data)
+    except ProtocolError as error:
+        raise NotEnrolled(
+            f"{path} is no enrolment file: {error}",
+            next_step="make one with: edgeops devices enroll NAME --profile PROFILE --out FILE",
+        ) from error
 
 
 def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
     """Return the identity of this state folder, adopting ``offered`` on the first start.
 
     A folder keeps its device for good; a new enrolment of the same device (another broker or
-    password) replaces the old one.
+    password) replaces the old one, as it does one that a worn-out disk has spoiled.
 
     Raises:
-        NotEnrolled: an empty folder and nothing offered.
+        NotEnrolled: no identity that can be read, and nothing offered.
         WrongStateFolder: the folder belongs to another device.
+        StorageFailed: the disk refuses the first identity.
     """
-    stored = storage.read(IDENTITY_PATH)
-    if stored is None:
+    known = _stored_identity(storage, is_needed=offered is None)
+    if known is None:
         if offered is None:
             raise NotEnrolled(
                 "this state folder has no identity yet",
@@ -65,7 +72,6 @@ def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
             )
         storage.replace(IDENTITY_PATH, offered.to_bytes())
         return offered
-    known = Enrolment.from_bytes(stored)
     if offered is None or offered == known:
         return known
     if offered.device != known.device:
@@ -77,6 +83,21 @@ def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
     return offered
 
 
+def _stored_identity(storage: Storage, *, is_needed: bool) -> Enrolment | None:
+    """Return the identity of before; None without one, or for a spoiled one if it is offered."""
+    try:
+        stored = storage.read(IDENTITY_PATH)
+        return None if stored is None else Enrolment.from_bytes(stored)
+    except (ProtocolError, StorageFailed) as error:
+        if is_needed:
+            raise NotEnrolled(
+                f"the identity of this device, {IDENTITY_PATH}, is damaged: {error}",
+                next_step="start once with --enrolment FILE",
+            ) from error
+        logger.warning("identity.damaged", extra={"path": IDENTITY_PATH, "cause": str(error)})
+        return None
+
+
 FOLDER_PATH = "folder"
 FOLDER_CHARS = 16
 
@@ -86,7 +107,7 @@ def folder_id(storage: Storage, new_id: Callable[[], str]) -> str:
 
     A disk that refuses it does not silence the device: then it has another one at each start.
     """
-    known = (storage.read(FOLDER_PATH) or b"").decode("ascii", "replace").strip()
+    known = _text(storage, FOLDER_PATH)
     if known.isalnum() and len(known) == FOLDER_CHARS:
         return known
     made = new_id()[:FOLDER_CHARS]
@@ -97,21 +118,37 @@ def folder_id(storage: Storage, new_id: Callable[[], str]) -> str:
     return made
 
 
-def next_session(storage: Storage) -> int:
-    """Return a session number higher than any that was kept on this folder, and keep it.
+class Sessions:
+    """Numbers of connections: each higher than all before, across restarts."""
 
-    A full disk does not silence the device: it then connects with one number again and again,
-    which nobody takes for an earlier life. Counting on in memory would, after a restart, make
-    the device look older than it was.
-    """
-    text = (storage.read(SESSION_PATH) or b"0").decode("ascii", "replace").strip()
-    stored = int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
-    session = stored + 1
+    def __init__(self, storage: Storage) -> None:
+        """Begin after the number that was kept last."""
+        self._storage = storage
+        self._last = 0
+
+    def next(self) -> int:
+        """Return the number of the next connection, and keep it.
+
+        A disk that refuses does not silence the device: it counts on in memory. After a restart
+        it may then look older than it was, until the hub has heard it for a while.
+        """
+        text = _text(self._storage, SESSION_PATH)
+        stored = int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
+        self._last = max(stored, self._last) + 1
+        try:
+            self._storage.replace(SESSION_PATH, str(self._last).encode())
+        except StorageFailed as error:
+            logger.warning("session.not_stored", extra={"cause": str(error)})
+        return self._last
+
+
+def _text(storage: Storage, path: str) -> str:
+    """Return what a small file says, nothing if it cannot be read."""
     try:
-        storage.replace(SESSION_PATH, str(session).encode())
+        return (storage.read(path) or b"").decode("ascii", "replace").strip()
     except StorageFailed as error:
-        logger.warning("session.not_stored", extra={"cause": str(error)})
-    return session
+        logger.warning("file.not_read", extra={"path": path, "cause": str(error)})
+        return ""
 
 
 class FolderLock:

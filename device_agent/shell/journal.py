@@ -2,49 +2,110 @@
 
 ``models/<name>/record.json`` says what is intended and done; ``models/<name>/active`` holds the
 letter of the active slot and nothing else: switching models is the rename of a one-byte file.
+``record.kept.json`` is the record as of the newest commit, for a disk that spoils the other one.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 from device_agent.core.records import SLOTS, ModelRecord
 from device_agent.protocol.codec import decode, encode
-from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.errors import ProtocolError, StorageFailed
 from device_agent.protocol.ids import ModelName, parse_model_name
 from device_agent.shell.storage import Storage
 
+logger = logging.getLogger(__name__)
+
 MAX_RECORD_BYTES = 256 * 1024
+RECORD, KEPT, DAMAGED = "record.json", "record.kept.json", "record.damaged"
 
 
 def save_record(storage: Storage, record: ModelRecord) -> None:
     """Journal a record: durable when this returns."""
-    storage.replace(f"models/{record.name}/record.json", encode(record.to_document()))
+    storage.replace(_path(record.name, RECORD), encode(record.to_document()))
+
+
+def keep_record(storage: Storage, record: ModelRecord) -> None:
+    """Keep a second copy of a record that was committed; a disk that refuses costs only it."""
+    try:
+        storage.replace(_path(record.name, KEPT), encode(record.to_document()))
+    except StorageFailed as error:
+        logger.warning("record.not_kept", extra={"model": record.name, "cause": str(error)})
 
 
 def load_records(storage: Storage, *, put_aside: bool = True) -> dict[ModelName, ModelRecord]:
     """Return the record of every model on this device.
 
-    A record that cannot be read (a damaged disk) is put aside as ``record.damaged`` and the
-    model starts from an empty one: its blobs are fetched again, nothing else is touched. Who
-    only looks does not ``put_aside``.
+    A record that cannot be read (a damaged disk) is put aside as ``record.damaged``, and the one
+    of the newest commit is taken; without that the model starts from an empty one. Who only
+    looks does not ``put_aside``.
+
+    Raises:
+        StorageFailed: the disk does not even say which models there are.
     """
     records: dict[ModelName, ModelRecord] = {}
     for folder in storage.names("models"):
-        path = f"models/{folder}/record.json"
-        data = storage.read(path)
-        if data is None:
-            continue
         try:
             name = parse_model_name(folder)
-            records[name] = ModelRecord.from_document(decode(data, max_bytes=MAX_RECORD_BYTES))
+            record = _load(storage, name, put_aside=put_aside)
         except ProtocolError:
-            if put_aside:
-                storage.rename(path, f"models/{folder}/record.damaged")
+            continue
+        if record is not None:
+            records[name] = record
     return records
+
+
+def _load(storage: Storage, name: ModelName, *, put_aside: bool) -> ModelRecord | None:
+    for file in (RECORD, KEPT):
+        try:
+            data = storage.read(_path(name, file))
+            if data is None:
+                continue
+            record = ModelRecord.from_document(decode(data, max_bytes=MAX_RECORD_BYTES))
+            if record.name != name:
+                raise ProtocolError(f"the record of {name} is of {record.name[:64]!r}")
+        except (ProtocolError, StorageFailed) as error:
+            logger.warning(
+                "record.damaged", extra={"model": name, "file": file, "cause": str(error)}
+            )
+            if put_aside and file == RECORD and isinstance(error, ProtocolError):
+                _put_aside(storage, name)
+            continue
+        return record
+    return None
+
+
+def _put_aside(storage: Storage, name: ModelName) -> None:
+    try:
+        storage.rename(_path(name, RECORD), _path(name, DAMAGED))
+    except StorageFailed as error:
+        logger.warning("record.not_put_aside", extra={"model": name, "cause": str(error)})
+
+
+def is_anything_lost(storage: Storage, records: Mapping[ModelName, ModelRecord]) -> bool:
+    """Tell whether a record that could not be read may name blobs that no other one names.
+
+    So it is until its model has a committed version again.
+    """
+    for folder in storage.names("models"):
+        record = records.get(ModelName(folder))
+        if record is not None and any(slot.committed for slot in record.slots.values()):
+            continue
+        files = storage.names(f"models/{folder}")
+        if DAMAGED in files or (record is None and RECORD in files):
+            return True
+    return False
 
 
 def read_pointer(storage: Storage, name: ModelName) -> str | None:
     """Return the active slot's letter, None on day zero or for a damaged pointer."""
-    data = storage.read(f"models/{name}/active")
+    try:
+        data = storage.read(f"models/{name}/active")
+    except StorageFailed as error:
+        logger.warning("pointer.not_read", extra={"model": name, "cause": str(error)})
+        return None
     letter = (data or b"").decode("ascii", "replace").strip()
     return letter if letter in SLOTS else None
 
@@ -55,3 +116,7 @@ def write_pointer(storage: Storage, name: ModelName, slot: str | None) -> None:
         storage.remove(f"models/{name}/active")
     else:
         storage.replace(f"models/{name}/active", slot.encode())
+
+
+def _path(name: ModelName, file: str) -> str:
+    return f"models/{name}/{file}"

@@ -30,7 +30,7 @@ from device_agent.shell.deployer import make_deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher
 from device_agent.shell.guard import Guard
-from device_agent.shell.identity import folder_id, next_session
+from device_agent.shell.identity import Sessions, folder_id
 from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import Connected, Disconnected, Link, LinkLike, Message
 from device_agent.shell.live import LiveModels
@@ -87,6 +87,7 @@ class AgentLoop:
         self._state_due_s = self._window_due_s = 0.0
         self._window_since_s = self._clock.monotonic_s()
         self._storage: Storage = doors.storage or FolderStorage(root)
+        self._sessions = Sessions(self._storage)
         folder = folder_id(self._storage, doors.new_id)
         self._stopping = threading.Event()
         self.restart_wanted = threading.Event()
@@ -182,6 +183,7 @@ class AgentLoop:
 
     def begin(self) -> None:
         """Begin to connect, and go on with what was under way. The first part of ``run``."""
+        self._guarded(lambda: self._state(0, online=False))
         self._link.start()
         self._guarded(self._resume)
 
@@ -354,11 +356,11 @@ class AgentLoop:
 
     def next_session(self) -> int:
         """Return the number of the connection that is about to be made."""
-        return next_session(self._storage)
+        return self._sessions.next()
 
     def will(self, session: int) -> tuple[str, bytes]:
         """Return topic and payload of what the broker says when that connection is lost."""
-        return self._state(session, online=False)
+        return self._state_report.will(session, self._generation)
 
     def _state(self, session: int, *, online: bool) -> tuple[str, bytes]:
         return self._state_report.message(session, self._generation, online=online)
@@ -392,7 +394,7 @@ class AgentLoop:
         for step in (
             self._deployer.stop,
             self._desk.stop,
-            self._starts.ended_well,
+            self._starts.stopped,
             self._close_windows,
             lambda: self._keep_samples(everything=True),
             lambda: self._fetcher.flush(self._clock.monotonic_s()),

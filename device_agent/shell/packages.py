@@ -157,10 +157,10 @@ def forget_counts(storage: Storage, name: ModelName, slot: str) -> None:
 
 def load_counts(storage: Storage, name: ModelName, slot: str) -> Counts | None:
     """Return the kept counts of a slot's version."""
-    data = storage.read(f"models/{name}/counts-{slot}.json")
-    if data is None:
-        return None
     try:
+        data = storage.read(f"models/{name}/counts-{slot}.json")
+        if data is None:
+            return None
         fields = Fields(decode(data), "counts")
         return Counts(
             inferences=fields.integer("inferences"),
@@ -172,5 +172,5 @@ def load_counts(storage: Storage, name: ModelName, slot: str) -> Counts | None:
             labelled=fields.integer("labelled"),
             labelled_correct=fields.integer("labelled_correct"),
         )
-    except ProtocolError:
+    except (ProtocolError, StorageFailed):
         return None

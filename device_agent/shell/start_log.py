@@ -35,7 +35,10 @@ class StartLog:
         """
         self._storage = storage
         self._healthy_at_s: float | None = now_s + HEALTHY_AFTER_S
-        self._starts = _read(storage).begun(boot)
+        before = _read(storage)
+        self.was_stopped = before.stopped
+        """Whether the agent of before was stopped in good order."""
+        self._starts = before.begun(boot)
         self.care = self._starts.care
         self._save()
 
@@ -48,12 +51,10 @@ class StartLog:
         """Note what is being loaded: if the process ends meanwhile, the next start knows.
 
         Raises:
-            ModelRefused: it ended the process too often, or nothing is to be loaded now.
+            ModelRefused: it ended the process too often.
         """
         if self.is_suspect(digest):
             raise ModelRefused(Reason.KILLED_AGENT, "its load ended the agent's process before")
-        if self.care is Care.NOTHING:
-            raise ModelRefused(Reason.LOAD_FAILED, "safe mode: nothing is loaded yet")
         if self.care is Care.USUAL:
             yield
             return
@@ -78,6 +79,12 @@ class StartLog:
             self._healthy_at_s = None
             self._starts = self._starts.ended_well()
             self._save()
+
+    def stopped(self) -> None:
+        """Note that the agent is stopped in good order."""
+        self._healthy_at_s = None
+        self._starts = replace(self._starts.ended_well(), stopped=True)
+        self._save()
 
     def _note(self, loading: str) -> None:
         self._starts = replace(self._starts, loading=loading)

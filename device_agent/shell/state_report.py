@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from device_agent import __version__
+from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.values import dataclass
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.packages import Host
@@ -10,7 +11,7 @@ from device_agent.shell.reporter import Reporter, reported_model
 from device_agent.shell.storage import Storage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class StateReport:
     """Builds the reported state.
 
@@ -21,6 +22,7 @@ class StateReport:
         reporter: puts it on the wire.
         instance: names this process, see ``protocol.reports.instance_of``.
         heartbeat_s: longest pause between two reported states.
+        said: topic and payload of what was said last.
     """
 
     storage: Storage
@@ -29,6 +31,7 @@ class StateReport:
     reporter: Reporter
     instance: str
     heartbeat_s: float
+    said: tuple[str, bytes] | None = None
 
     def message(self, session: int, generation: int, *, online: bool) -> tuple[str, bytes]:
         """Return topic and payload.
@@ -54,7 +57,7 @@ class StateReport:
             "disk_free_bytes": self.storage.free_bytes(),
             "safe_mode": deployer.is_in_safe_mode,
         }
-        return self.reporter.reported(
+        self.said = self.reporter.reported(
             session,
             self.instance,
             online=online,
@@ -62,3 +65,13 @@ class StateReport:
             models=models,
             facts=facts,
         )
+        return self.said
+
+    def will(self, session: int, generation: int) -> tuple[str, bytes]:
+        """Return topic and payload of what the broker says when that connection is lost.
+
+        Made of what was said last: the link's thread asks for it, and must not look at what the
+        loop's thread is changing.
+        """
+        topic, payload = self.said or self.message(session, generation, online=False)
+        return topic, encode({**decode(payload), "session": session, "online": False})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from device_agent.core.admission import check_addressee
 from device_agent.protocol import envelope
 from device_agent.protocol.codec import decode
-from device_agent.protocol.errors import ModelRefused, NotTrusted
+from device_agent.protocol.errors import ModelRefused, NotTrusted, ProtocolError, StorageFailed
 from device_agent.protocol.ids import DeviceId
 from device_agent.protocol.orders import Command, Desired, DesiredModel
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.root import Root, next_root, pinned_root
 from device_agent.shell.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 ROOT_PATH = "trust/root.json"
 
@@ -27,20 +31,35 @@ def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
+def _stored_root(storage: Storage) -> Root | None:
+    try:
+        stored = storage.read(ROOT_PATH)
+        return None if stored is None else pinned_root(stored, verify_ed25519)
+    except (NotTrusted, ProtocolError, StorageFailed) as error:
+        logger.warning("root.damaged", extra={"path": ROOT_PATH, "cause": str(error)})
+        return None
+
+
 class Trust:
     """The root of trust of one device, kept in its state folder."""
 
     def __init__(self, storage: Storage, enrolled_root: bytes) -> None:
-        """Take the stored root, or pin the one of the enrolment on the first start.
+        """Take the stored root, or pin the one of the enrolment.
+
+        That is on the first start, and when a
+        worn-out disk has spoiled the stored one.
 
         Raises:
-            NotTrusted, ProtocolError: the root is not signed by its own keys.
+            NotTrusted, ProtocolError: the enrolment's root is not signed by its own keys.
         """
         self._storage = storage
-        stored = storage.read(ROOT_PATH)
-        self.root: Root = pinned_root(stored or enrolled_root, verify_ed25519)
+        stored = _stored_root(storage)
+        self.root: Root = stored or pinned_root(enrolled_root, verify_ed25519)
         if stored is None:
-            storage.replace(ROOT_PATH, enrolled_root)
+            try:
+                storage.replace(ROOT_PATH, enrolled_root)
+            except StorageFailed as error:  # then it is pinned again at the next start
+                logger.warning("root.not_stored", extra={"cause": str(error)})
 
     def follow(self, root_envelope: bytes) -> bool:
         """Move to the next root version; False if this one is already known.

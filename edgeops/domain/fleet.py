@@ -32,6 +32,7 @@ class Presence:
     ``session`` and ``instance`` are those of the newest birth, the ``previous`` ones those of the
     process before it; ``duplicate`` holds since a
     second agent with the same identity was seen, until the device is enrolled again.
+    ``late_instance`` was held for late, and since then nobody else was heard.
     """
 
     online: bool = False
@@ -42,6 +43,8 @@ class Presence:
     duplicate: bool = False
     previous_instance: str = ""
     previous_session: int = 0
+    late_instance: str = ""
+    late_since_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

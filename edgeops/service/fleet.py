@@ -141,6 +141,8 @@ def reported(context: Context, name: DeviceId, report: Reported) -> str:
                 known_session=known.presence.session,
             )
         if not seen.is_current:
+            if seen.presence != known.presence:
+                work.fleet.put(replace(known, presence=seen.presence))
             return "stale"
         newest = report if report.online else known.reported
         work.fleet.put(replace(known, presence=seen.presence, reported=newest))

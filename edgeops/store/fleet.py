@@ -130,6 +130,8 @@ def _device_row(device: Device) -> dict[str, Any]:
         "duplicate": presence.duplicate,
         "previous_instance": presence.previous_instance,
         "previous_session": presence.previous_session,
+        "late_instance": presence.late_instance,
+        "late_since_s": presence.late_since_s,
         "reported": json.dumps(reported.to_document()) if reported else None,
     }
 
@@ -150,6 +152,8 @@ def _device(row: sa.Row[Any]) -> Device:
             duplicate=row.duplicate,
             previous_instance=row.previous_instance,
             previous_session=row.previous_session,
+            late_instance=row.late_instance,
+            late_since_s=row.late_since_s,
         ),
         reported=_reported(row.reported),
     )

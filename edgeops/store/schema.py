@@ -104,6 +104,8 @@ devices = sa.Table(
     sa.Column("duplicate", sa.Boolean, nullable=False),
     sa.Column("previous_instance", sa.Text, nullable=False),
     sa.Column("previous_session", sa.BigInteger, nullable=False),
+    sa.Column("late_instance", sa.Text, nullable=False),
+    sa.Column("late_since_s", sa.Double),
     sa.Column("reported", sa.Text, comment="the newest report, as the protocol's JSON"),
 )
 

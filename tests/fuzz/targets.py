@@ -172,7 +172,7 @@ _PROTOCOL = (
     ),
     _target(
         "session",
-        state(identity.SESSION_PATH, identity.next_session),
+        state(identity.SESSION_PATH, lambda storage: identity.Sessions(storage).next()),
         lambda: seeds.lines("17"),
         spoil_text,
         NEVER,

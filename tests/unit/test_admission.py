@@ -214,3 +214,11 @@ def test_a_device_that_no_variant_fits_says_what_was_offered() -> None:
         "no variant for raspberry-pi-5 with no runtime; "
         "the package has x86-64-generic by onnxruntime"
     )
+
+
+def test_the_cap_on_transitions_is_one_for_all_deployments_of_a_generation() -> None:
+    known = running(State.COMMITTED, transitions=12)
+    (again,) = plan(desired(), known, {})
+    assert again.deployment.transitions == 12
+    (anew,) = plan(desired(2), known, {})
+    assert anew.deployment.transitions == 0

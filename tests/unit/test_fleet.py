@@ -25,7 +25,7 @@ from edgeops.domain.fleet import (
 from edgeops.domain.registry import Version
 from edgeops.fleet import convergence, desired, selector
 from edgeops.fleet.inventory import serving
-from edgeops.fleet.presence import Seen, saw
+from edgeops.fleet.presence import BELIEVED_AFTER_S, Seen, saw
 
 CAM = DeviceId("cam-1")
 KWS, VAD = ModelName("kws"), ModelName("vad")
@@ -457,3 +457,40 @@ def test_what_serves_is_what_most_devices_run_and_not_the_newest() -> None:
     fleet = [runs("a", 1), runs("b", 1), runs("c", 7), device("bare")]
     assert serving(fleet, KWS) == 1
     assert serving([*fleet, runs("d", 7)], KWS) == 7
+
+
+def test_a_late_birth_with_the_number_of_the_living_one_does_not_displace_it() -> None:
+    """The disk of the life before was full, and did not keep its last number."""
+    watch = Watch()
+    watch.see(report(2, instance="card-old"))
+    watch.see(report(3, instance="card-new"))
+    assert not watch.see(report(3, instance="card-old")).is_current
+    assert watch.see(report(3, instance="card-new")).is_current
+    assert not watch.see(report(3, instance="card-old", online=False)).is_current
+    assert (watch.presence.online, watch.presence.duplicate) == (True, False)
+
+
+def test_a_device_whose_number_went_back_is_believed_when_it_goes_on_talking() -> None:
+    """A card is written anew from a copy, or its disk refused to keep the number."""
+    watch = Watch()
+    watch.see(report(9, instance="card-a"))
+    watch.now_s += 1000
+    assert not watch.see(report(4, instance="card-b")).is_current
+    watch.now_s += BELIEVED_AFTER_S - 10
+    assert not watch.see(report(4, instance="card-b")).is_current
+    watch.now_s += 20
+    assert watch.see(report(4, instance="card-b")).is_current
+    known = watch.presence
+    assert (known.online, known.session, known.instance) == (True, 4, "card-b")
+    assert not known.duplicate
+    assert not watch.see(report(9, instance="card-a")).is_current, "now that one is late"
+
+
+def test_who_is_held_for_late_is_not_believed_while_the_known_one_talks() -> None:
+    watch = Watch()
+    watch.see(report(9, instance="card-a"))
+    for _ in range(20):
+        watch.now_s += 30
+        assert watch.see(report(9, instance="card-a")).is_current
+        assert not watch.see(report(4, instance="card-b")).is_current
+    assert (watch.presence.instance, watch.presence.duplicate) == ("card-a", False)

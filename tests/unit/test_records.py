@@ -57,7 +57,7 @@ def test_every_damaged_record_is_refused_by_the_protocols_error_and_no_other() -
     [
         ("floor", -1, r"record\.floor"),
         ("quarantine", [["sha256:00", "disk_full"]], r"record\.quarantine"),
-        ("quarantine", [[digest(1), "bad_luck"]], "bad_luck"),
+        ("quarantine", [[digest(1), 7]], r"record\.quarantine"),
         ("quarantine", [1], r"record\.quarantine"),
         ("name", "../x", r"record\.name"),
         ("schema_version", 2, "schema_version 2"),
@@ -68,12 +68,18 @@ def test_the_damaged_field_is_named(key: str, value: object, named: str) -> None
         ModelRecord.from_document({**full_record().to_document(), key: value})
 
 
-def test_an_unknown_state_or_reason_names_the_deployment() -> None:
-    for key, value in [("state", "happy"), ("reason", "bad_luck")]:
-        document = full_record().to_document()
-        document["deployment"] = {**document["deployment"], key: value}
-        with pytest.raises(ProtocolError, match=rf"record\.deployment.*{value}"):
-            ModelRecord.from_document(document)
+def test_what_only_a_newer_agent_knows_costs_neither_slots_nor_quarantine_nor_floor() -> None:
+    full = full_record()
+    document = full.to_document()
+    document["quarantine"] = [[digest(1), "bad_luck"]]
+    document["deployment"] = {**document["deployment"], "reason": "bad_luck"}
+    read = ModelRecord.from_document(document)
+    assert (read.slots, read.floor) == (full.slots, full.floor)
+    assert read.quarantine == {digest(1): Reason.LOAD_FAILED}, "it is refused all the same"
+    assert read.deployment is not None
+    assert read.deployment.reason is Reason.LOAD_FAILED
+    document["deployment"] = {**document["deployment"], "state": "happy"}
+    assert ModelRecord.from_document(document).deployment is None, "it is ordered again"
 
 
 def test_a_package_is_found_in_its_slot_and_is_good_only_when_committed() -> None:
