@@ -8,6 +8,8 @@ from device_agent.protocol.activation import DAYS, Activation, MaintenanceWindow
 
 EARLIEST_WALL_S = 1_767_225_600.0
 """2026-01-01 UTC. A clock before it was never set: by it no window is known to be open."""
+LOOKS_BACK_DAYS = 2
+"""A window is up to 24 hours long: after a local day of 23 the one of two days ago may be open."""
 
 
 def reason_to_wait(activation: Activation, wall_s: float, zone: tzinfo) -> str:
@@ -39,7 +41,8 @@ def is_open(window: MaintenanceWindow, wall_s: float, zone: tzinfo) -> bool:
         return False
     now = datetime.fromtimestamp(wall_s, timezone.utc)
     today = now.astimezone(zone).date()
-    for day in (today, today - timedelta(days=1)):
+    for days_ago in range(LOOKS_BACK_DAYS + 1):
+        day = today - timedelta(days=days_ago)
         if DAYS[day.weekday()] not in window.days:
             continue
         midnight = datetime(day.year, day.month, day.day, tzinfo=zone)

@@ -118,7 +118,7 @@ def test_a_window_is_closed_before_its_start_and_open_at_it_in_every_zone(
     moment: datetime, name: str, start: int
 ) -> None:
     zone, meant = ZoneInfo(name), MaintenanceWindow(start=start, length=30)
-    shown = moment.replace(hour=start // 60, minute=start % 60, second=0, microsecond=0)
+    shown = moment.replace(hour=start // 60, minute=start % 60, second=0, microsecond=0, fold=0)
     opens = shown.replace(tzinfo=zone).astimezone(UTC)
     assert is_open(meant, opens.timestamp(), zone)
     assert is_open(meant, (opens + timedelta(minutes=29)).timestamp(), zone)
@@ -136,3 +136,11 @@ def test_what_is_on_hold_waits_whatever_the_time() -> None:
     held = Activation(hold=True, window=window("00:00-00:00"))
     assert reason_to_wait(held, at("2026-11-28T03:00"), OSLO) == "waits to be let go"
     assert reason_to_wait(Activation(), 0.0, OSLO) == ""
+
+
+@pytest.mark.parametrize("text", ["sat 23:59-23:59", "sat 23:30-23:30", "sat 00:00-00:00"])
+def test_a_whole_day_is_24_hours_also_where_the_next_day_has_23(text: str) -> None:
+    # Of Sunday 2026-03-29 Oslo leaves out the hour from 02:00 on.
+    whole_day, begin_s = window(text), at("2026-03-28T00:00")
+    minutes = range(72 * 60)
+    assert sum(is_open(whole_day, begin_s + 60.0 * each, OSLO) for each in minutes) == 24 * 60
