@@ -57,8 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run the agent until it is told to stop")
     _add_state(run)
     run.add_argument("--enrolment", type=Path, help="enrolment file, needed on the first start")
-    run.add_argument("--telemetry-interval", type=float, default=60.0, metavar="SECONDS")
-    run.add_argument("--heartbeat", type=float, default=30.0, metavar="SECONDS")
+    run.add_argument(
+        "--telemetry-interval",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="longest window of counts (default 60)",
+    )
+    run.add_argument(
+        "--heartbeat",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="longest pause between two reported states (default 30)",
+    )
     run.add_argument(
         "--samples",
         type=float,

@@ -59,7 +59,7 @@ QUICK = ProbationRules(min_inferences=20, max_latency_ratio=1e6)
 """Latencies of microseconds on a shared machine are no measure of a model."""
 
 OPTIONS = AgentOptions(
-    heartbeat_s=1e6,
+    heartbeat_s=86_400.0,
     telemetry_interval_s=1e6,
     fetch=FetchLimits(first_need_s=0.0, silence_s=0.05, most_silence_s=0.1),
 )

@@ -50,7 +50,7 @@ DEVICE = DeviceId("cam-1")
 ROOT = Path("/state")
 WALL_S = 1_790_000_000.0
 OPTIONS = AgentOptions(
-    heartbeat_s=1e6, telemetry_interval_s=1e6, reserve_bytes=1000, time_zone="UTC"
+    heartbeat_s=86_400.0, telemetry_interval_s=1e6, reserve_bytes=1000, time_zone="UTC"
 )
 RULES = ProbationRules(min_inferences=4, timeout_s=50.0)
 _KEY_CHANCE = random.Random(1)

@@ -49,7 +49,8 @@ class SampleOptions:
         """
         if not 0.0 <= self.share <= 1.0:
             raise BadInput(f"share of samples is {self.share}, not in 0..1")
-        if min(self.most_per_hour, self.label_wait_s, self.most_waiting) < 0:
+        bounds = (self.most_per_hour, self.label_wait_s, self.most_waiting)
+        if not all(bound >= 0 for bound in bounds):  # NaN is no bound either
             raise BadInput("a bound of samples is below 0")
 
 

@@ -20,6 +20,9 @@ MAX_DETAIL = 400
 MAX_SESSION = 2**40
 DEFAULT_HEARTBEAT_S = 30.0
 """Longest pause between two reported states of a device that is online."""
+LEAST_HEARTBEAT_S = 0.1
+MOST_HEARTBEAT_S = 86_400.0
+"""What a hub takes for such a pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +225,7 @@ class Reported:
             gave_way=fields.optional("gave_way", GaveWay.from_fields) or GaveWay(),
             safe_mode=fields.boolean("safe_mode") if fields.has("safe_mode") else False,
             heartbeat_s=(
-                fields.number("heartbeat_s", minimum=0.1, maximum=86400.0)
+                fields.number("heartbeat_s", minimum=LEAST_HEARTBEAT_S, maximum=MOST_HEARTBEAT_S)
                 if fields.has("heartbeat_s")
                 else DEFAULT_HEARTBEAT_S
             ),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 
 from device_agent import __version__
 from device_agent.monitor.samples import SampleOptions
+from device_agent.protocol.errors import BadInput
+from device_agent.protocol.reports import LEAST_HEARTBEAT_S, MOST_HEARTBEAT_S
 from device_agent.protocol.values import dataclass
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import FetchLimits
@@ -14,6 +17,20 @@ from device_agent.shell.link import LinkLimits
 from device_agent.shell.outbox import OutboxOptions
 from device_agent.shell.packages import Host
 from device_agent.shell.zone import find_zone
+
+_DAY_S = 86_400.0
+NUMBERS: Mapping[str, tuple[type, float, float]] = {
+    "telemetry_interval_s": (float, 0.1, 366 * _DAY_S),
+    "telemetry_rows": (int, 1, 10**9),
+    "heartbeat_s": (float, LEAST_HEARTBEAT_S, MOST_HEARTBEAT_S),
+    "tick_s": (float, 0.001, 10.0),
+    "threads": (int, 1, 1024),
+    "self_test_timeout_s": (float, 0.1, _DAY_S),
+    "self_test_memory_mib": (int, 1, 2**30),
+    "reserve_bytes": (int, 0, 2**60),
+    "disk_budget_bytes": (int, 1, 2**60),
+}
+"""Options that are numbers: of which kind, from where to where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +65,27 @@ class AgentOptions:
     """How much may wait for the hub, and how fast it is sent."""
     link: LinkLimits = field(default_factory=LinkLimits)
     fetch: FetchLimits = field(default_factory=FetchLimits)
+
+    def __post_init__(self) -> None:
+        """Refuse what would keep an agent from being heard.
+
+        Raises:
+            BadInput: an option is no number, or beyond its bounds (``NUMBERS``); NaN is both.
+        """
+        for name, (kind, least, most) in NUMBERS.items():
+            value = getattr(self, name)
+            if value is not None or name != "disk_budget_bytes":
+                _check_number(name, value, kind, least, most)
+
+
+def _check_number(name: str, value: object, kind: type, least: float, most: float) -> None:
+    takes = (int, float) if kind is float else (int,)
+    if not isinstance(value, takes) or isinstance(value, bool) or not least <= value <= most:
+        what = "a number" if kind is float else "a whole number"
+        raise BadInput(
+            f"{name} is {value!r}, not {what} from {least:g} to {most:g}",
+            next_step=f"give {what} within these bounds, or leave {name} out",
+        )
 
 
 def host_of(options: AgentOptions, root: Path, profile: str, doors: Doors) -> Host:

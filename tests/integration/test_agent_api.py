@@ -459,6 +459,23 @@ def test_run_without_an_enrolment_says_how_to_begin(tmp_path: Path) -> None:
     assert (code, lines[1]) == (1, "next:  start once with --enrolment FILE")
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0"])
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--heartbeat", "heartbeat_s"), ("--telemetry-interval", "telemetry_interval_s")],
+)
+def test_run_refuses_a_pause_that_cannot_be(
+    tmp_path: Path, enrolment: Path, option: str, name: str, value: str
+) -> None:
+    state = tmp_path / "state"
+    code, lines = said(
+        device_agent("run", "--state", state, "--enrolment", enrolment, option, value)
+    )
+    assert (code, state.exists()) == (1, False)
+    assert lines[0].startswith(f"error: {name} is ")
+    assert lines[1].startswith("next:  give a number")
+
+
 def test_run_beside_a_running_agent_is_refused(agent: Agent, state: Path) -> None:
     code, lines = said(device_agent("run", "--state", state))
     assert code == 1

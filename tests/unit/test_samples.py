@@ -83,7 +83,16 @@ def test_a_row_that_is_too_large_for_a_message_stays() -> None:
     assert offer(desk(), np.zeros(MAX_SAMPLE_BYTES // 4 + 1, np.float32)) is None
 
 
-@pytest.mark.parametrize("options", [{"share": 1.5}, {"share": -0.1}, {"most_per_hour": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"share": 1.5},
+        {"share": -0.1},
+        {"share": float("nan")},
+        {"most_per_hour": -1},
+        {"label_wait_s": float("nan")},
+    ],
+)
 def test_options_that_cannot_be_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(BadInput):
         SampleOptions(**options)  # type: ignore[arg-type]
