@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -29,6 +30,9 @@ from device_agent.shell.loop import AgentLoop
 from device_agent.shell.options import AgentOptions
 from device_agent.shell.prediction import Prediction
 from device_agent.shell.storage import FolderStorage
+
+MOST_NAMES_SAID = 20
+"""Names of classes in the message about one that is none."""
 
 
 class Agent:
@@ -99,10 +103,10 @@ class Agent:
 
         Raises:
             NoModel: day zero, no version has been activated yet.
-            BadInput: the row does not fit.
+            BadInput: the row does not fit, or ``model`` is no name.
             InferenceFailed: the runtime failed on this row.
         """
-        name = ModelName(model)
+        name = ModelName(model if type(model) is str else _plain_name(model))
         answer, samples = self._live.infer(name, row), self._loop.samples
         if not samples.is_on:
             return answer
@@ -116,27 +120,26 @@ class Agent:
 
         Args:
             prediction: what ``infer`` returned.
-            label: the true class, by index or by name.
+            label: the true class, by index or by name; numpy's integers and strings are taken.
 
         Returns:
             False if the version that predicted is no longer on this device.
 
         Raises:
-            BadInput: a name for a model whose package has no labels, or a class that the model
-                does not know.
+            BadInput: a name for a model whose package has no labels, a class that the model
+                does not know, or no label at all (None, True, 1.5); nothing is counted.
         """
-        if isinstance(label, str):
-            # Below a threshold there is no class, and so no name, though the package has names.
-            named = prediction.label is not None or (
-                prediction.class_index is None and self._names(prediction)
+        if not isinstance(prediction, Prediction):
+            raise BadInput(
+                f"{type(prediction).__name__} is no prediction",
+                next_step="give what infer returned, and the label",
             )
-            if not named:
-                raise BadInput(f"{prediction.model} has no label names; give the class index")
-            correct = prediction.label == label
+        given = _plain_label(label)
+        if isinstance(given, str):
+            index, correct = self._class_named(prediction, given), prediction.label == given
         else:
-            correct = prediction.class_index == label
-            self._check_class(prediction, label)
-        index = self._class_index(prediction, label)
+            self._check_class(prediction, given)
+            index, correct = given, prediction.class_index == given
         if prediction.sample is not None and index is not None:
             self._loop.samples.label(prediction.sample, index)
         return self._live.label(
@@ -147,14 +150,28 @@ class Agent:
         """Refuse a class that cannot be: as a sample it would spoil what is retrained on."""
         live = self._live.get(ModelName(prediction.model))
         known = live.variant.classes if live is not None else None
-        if known is not None and not 0 <= label < known:
-            raise BadInput(f"{prediction.model} has no class {label}, only 0 to {known - 1}")
+        if label < 0 or (known is not None and label >= known):
+            which = f"only 0 to {known - 1}" if known is not None else "they begin at 0"
+            raise BadInput(f"{prediction.model} has no class {label}, {which}")
 
-    def _class_index(self, prediction: Prediction, label: int | str) -> int | None:
-        if not isinstance(label, str):
-            return int(label) if label >= 0 else None
+    def _class_named(self, prediction: Prediction, label: str) -> int | None:
+        """Refuse a name that is none: counted as wrong, a slip of the pen would be a bad model."""
         names = self._names(prediction)
-        return names.index(label) if label in names else None
+        # Below a threshold there is no class, and so no name, though the package has names.
+        if prediction.label is None and not (prediction.class_index is None and names):
+            raise BadInput(
+                f"{prediction.model} has no label names; give the class index",
+                next_step="package it with label names, or report the index",
+            )
+        if label in names:
+            return names.index(label)
+        if names and label != prediction.label:
+            known = ", ".join(names[:MOST_NAMES_SAID]) + (", …" * (len(names) > MOST_NAMES_SAID))
+            raise BadInput(
+                f"{prediction.model} has no class named {label!r}",
+                next_step=f"give one of its names as it is written: {known}",
+            )
+        return None  # a name of a version that does not answer any more
 
     def _names(self, prediction: Prediction) -> tuple[str, ...]:
         live = self._live.get(ModelName(prediction.model))
@@ -203,3 +220,28 @@ class Agent:
     ) -> None:
         """Stop."""
         self.stop()
+
+
+def _plain_name(model: object) -> str:
+    """Return a name of numpy as Python's own."""
+    if not isinstance(model, str):
+        raise BadInput(
+            f"{type(model).__name__} is no name of a model",
+            next_step="infer(model, row): the model by its name, then the row",
+        )
+    return str(model)
+
+
+def _plain_label(label: object) -> int | str:
+    """Return a label as Python's own, whatever library it is of: it is counted and kept."""
+    if isinstance(label, str):
+        return str(label)
+    try:
+        if not isinstance(label, bool):
+            return operator.index(label)  # type: ignore[arg-type]
+    except TypeError:
+        pass  # said below, in our words
+    raise BadInput(
+        f"{label!r} is no label"[:200],
+        next_step="give the true class by its index, a whole number, or by its name",
+    )

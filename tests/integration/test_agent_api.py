@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -207,6 +207,38 @@ def test_a_class_that_the_model_does_not_know_is_no_label(agent: Agent, label: i
     with pytest.raises(BadInput, match=f"digits has no class {label}, only 0 to 3"):
         agent.report_label(prediction, label)
     assert agent._live.get("digits").counts().labelled == 0
+
+
+@pytest.mark.parametrize("label", [None, True, False, np.True_, 1.5, np.float32(1), b"1", [1]])
+def test_what_is_no_label_is_refused_and_nothing_is_counted(agent: Agent, label: object) -> None:
+    prediction = agent.infer("digits", ROWS[2])
+    with pytest.raises(BadInput, match="is no label") as raised:
+        agent.report_label(prediction, label)  # type: ignore[arg-type]
+    assert "by its index" in raised.value.next_step
+    with pytest.raises(BadInput, match="is no prediction"):
+        agent.report_label(2, 2)  # type: ignore[arg-type]
+    assert agent._live.get("digits").counts().labelled == 0
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array])
+def test_a_label_of_numpy_is_counted_and_travels_as_any_other(
+    state: Path, kind: Callable[[int], int]
+) -> None:
+    options = replace(OFFLINE, samples=SampleOptions(share=1.0))
+    with Agent.start(state, options=options) as agent:
+        prediction = agent.infer(np.str_("digits"), ROWS[2])
+        assert agent.report_label(prediction, kind(2)) is True
+    window = kept(state, "telemetry")[-1]
+    assert (window["labelled"], window["labelled_correct"]) == (1, 1)
+    (sample,) = (each for item in kept(state, "sample") for each in item["samples"])
+    assert Sample.from_fields(Fields(sample, "sample")).label == 2
+
+
+@pytest.mark.parametrize("model", [["digits"], None, 1, b"digits"])
+def test_what_is_no_name_of_a_model_is_refused(agent: Agent, model: object) -> None:
+    with pytest.raises(BadInput, match="is no name of a model") as raised:
+        agent.infer(model, ROWS[2])  # type: ignore[arg-type]
+    assert "infer(model, row)" in raised.value.next_step
 
 
 def kept(state: Path, kind: str) -> list[dict[str, object]]:

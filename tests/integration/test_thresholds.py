@@ -160,9 +160,14 @@ def test_a_label_of_what_was_no_class_counts_as_wrong(
         assert agent.report_label(sure, "two")
         assert agent.report_label(unsure, "two")
         assert agent.report_label(unsure, 2)
-        assert agent.report_label(unsure, "nonsense")
+        for prediction in (sure, unsure):
+            with pytest.raises(BadInput, match="no class named 'nonsense'") as raised:
+                agent.report_label(prediction, "nonsense")
+            assert raised.value.next_step.endswith(", ".join(NAMES))
         window = live.tally.window
-        assert (window.labelled, window.labelled_correct) == (4, 1)
+        assert (window.labelled, window.labelled_correct) == (3, 1)
+        assert agent.report_label(sure, np.str_("two"))
+        assert (live.tally.window.labelled_correct, type(sure.label)) == (2, str)
         with pytest.raises(BadInput, match="no class 9"):
             agent.report_label(unsure, 9)
         with pytest.raises(BadInput, match="no label names"):
