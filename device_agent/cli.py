@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MIB",
         help="what the versions of all models together may take (default: what the disk has)",
     )
+    run.add_argument(
+        "--self-test-memory",
+        type=int,
+        metavar="MIB",
+        help="what a self-test may take (default: half of the machine's, at most 1024)",
+    )
     run.set_defaults(command=_run)
 
     status = commands.add_parser("status", help="what this device holds and does (also offline)")
@@ -153,6 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
         samples=SampleOptions(share=arguments.samples),
         time_zone=arguments.time_zone,
         disk_budget_bytes=arguments.disk_budget,
+        self_test_memory_mib=arguments.self_test_memory,
     )
     supervisor = Supervisor.of_this_process()
     caught: list[int] = []  # no lock: a handler may have interrupted who holds it

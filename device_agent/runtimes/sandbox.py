@@ -9,6 +9,8 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 """From linux/prctl.h."""
+MAX_WRITTEN_BYTES = 8 * 2**20
+"""What a process with little memory may write into one file. A self-test's report takes few KiB."""
 _KIB_PER_MIB = 1024.0
 
 
@@ -36,18 +38,30 @@ def enter_sandbox(parent_pid: int | None) -> None:
 def limit_memory(more_mib: int) -> None:
     """Let this process take so many MiB more of data, heap and stacks; no more, for good.
 
-    Mapped files do not count (Linux, RLIMIT_DATA); where there is no such limit, nothing is done.
+    No file may grow beyond ``MAX_WRITTEN_BYTES`` by it: files in memory are memory too, and
+    standard output and error of a probe are such files. Mapped files and memory that is shared do
+    not count, and each process that it starts has a limit of its own (Linux, RLIMIT_DATA); a limit
+    on processes would count the threads of all programs of this user. Where there is no such
+    limit, nothing is done.
     """
     try:
         import resource
+    except ImportError:
+        return
+    _lower(resource.RLIMIT_DATA, _status_kib("VmData:") * 1024 + more_mib * 2**20)
+    _lower(resource.RLIMIT_FSIZE, MAX_WRITTEN_BYTES)
 
-        limit = _status_kib("VmData:") * 1024 + more_mib * 2**20
-        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+
+def _lower(kind: int, limit: int) -> None:
+    import resource
+
+    try:
+        _, hard = resource.getrlimit(kind)
         if hard != resource.RLIM_INFINITY:
             limit = min(limit, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    except (ImportError, OSError, ValueError):
-        pass
+        resource.setrlimit(kind, (limit, limit))
+    except (OSError, ValueError):
+        pass  # a system without it
 
 
 def restart_peak() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -31,6 +32,8 @@ NUMBERS: Mapping[str, tuple[type, float, float]] = {
     "disk_budget_bytes": (int, 1, 2**60),
 }
 """Options that are numbers: of which kind, from where to where."""
+MAY_BE_NONE = ("self_test_memory_mib", "disk_budget_bytes")
+MOST_SELF_TEST_MIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +52,9 @@ class AgentOptions:
     """Threads of a runtime."""
     self_test_timeout_s: float = 60.0
     """After this a self-test counts as hung."""
-    self_test_memory_mib: int = 1024
-    """What a self-test may take, so that no candidate takes the memory of what serves."""
+    self_test_memory_mib: int | None = None
+    """What a self-test may take, so that no candidate takes the memory of what serves; None: half
+    of the machine's memory, at most 1024."""
     reserve_bytes: int = 1024 * 1024
     """Kept free on the disk."""
     restarts: bool = False
@@ -74,7 +78,7 @@ class AgentOptions:
         """
         for name, (kind, least, most) in NUMBERS.items():
             value = getattr(self, name)
-            if value is not None or name != "disk_budget_bytes":
+            if value is not None or name not in MAY_BE_NONE:
                 _check_number(name, value, kind, least, most)
 
 
@@ -105,5 +109,19 @@ def host_of(options: AgentOptions, root: Path, profile: str, doors: Doors) -> Ho
         reserve_bytes=options.reserve_bytes,
         disk_budget_bytes=options.disk_budget_bytes,
         self_test_timeout_s=options.self_test_timeout_s,
-        self_test_memory_mib=options.self_test_memory_mib,
+        self_test_memory_mib=options.self_test_memory_mib or self_test_memory_mib(memory_bytes()),
     )
+
+
+def self_test_memory_mib(machine_bytes: int) -> int:
+    """Return how many MiB a self-test may take on a machine with so much memory (0: unknown)."""
+    half_mib = machine_bytes // 2**21
+    return min(MOST_SELF_TEST_MIB, half_mib) if half_mib else MOST_SELF_TEST_MIB
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, 0 if the system does not say."""
+    try:
+        return max(0, os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0

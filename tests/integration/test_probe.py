@@ -17,6 +17,7 @@ from device_agent.processing.golden import GoldenRows, encode_golden
 from device_agent.protocol.reasons import Reason
 from device_agent.runtimes.child import ProbeProcess, spawn_probe, start_probe
 from device_agent.runtimes.probe_report import ProbeReport, ProbeSpec
+from device_agent.runtimes.sandbox import MAX_WRITTEN_BYTES
 from tests import hostile_models as hostile
 from tests import models
 
@@ -193,6 +194,26 @@ def test_a_model_that_takes_more_memory_than_it_may_is_refused_for_that(
     )
     report = spawn_probe(spec, timeout_s=60.0)
     assert report.reason is (None if memory_mib is None else Reason.MEMORY_BUDGET), report.cause
+
+
+def test_what_a_self_test_writes_into_files_in_memory_is_bounded_too() -> None:
+    program = (
+        "import os\n"
+        "from device_agent.runtimes.sandbox import enter_sandbox, limit_memory\n"
+        "standard_error = os.memfd_create('x')\n"
+        "enter_sandbox(None)\n"
+        "limit_memory(64)\n"
+        "own, written = os.memfd_create('y'), []\n"
+        "for file in (standard_error, own):\n"
+        "    try:\n"
+        "        while True: os.write(file, b'x' * 2**20)\n"
+        "    except OSError as error: written.append(os.fstat(file).st_size)\n"
+        "try: os.ftruncate(own, 2**30)\n"
+        "except OSError: written.append(os.fstat(own).st_size)\n"
+        "print(written)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == f"{[MAX_WRITTEN_BYTES] * 3}\n", done.stderr
 
 
 def test_an_interrupt_of_the_parents_group_is_not_taken_for_a_crash_of_the_model(
