@@ -26,6 +26,14 @@ EXIT_RESTART = 75
 """The hub commanded a restart, and a service manager will see to it (EX_TEMPFAIL)."""
 HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - named to be refused
+THE_SYSTEMS = tuple(
+    Path(each)
+    for each in (
+        *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/run", "/sbin"),
+        *("/sys", "/usr", "/var/run", "/var/lock", "/var/lib/private", "/var/lib/systemd"),
+    )
+)
+"""Where no state folder may be: the system's own, or not there for a service, or not for long."""
 FOR_EVERYBODY = "install into a folder for everybody: python3 -m venv /opt/edgeops"
 _PLAIN = re.compile(r"/[A-Za-z0-9._/+:@-]*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -74,11 +82,32 @@ class ServicePlan:
                 f"{self.program} or its Python is in a home folder, hidden from the service",
                 next_step=f"{FOR_EVERYBODY}, or give --user NAME",
             )
+        self._check_state()
+
+    def _check_state(self) -> None:
+        why = self._wrong_with_state()
+        if why:
+            raise BadInput(
+                f"{self.state} {why}",
+                next_step=f"choose --state {DEFAULT_STATE}, or a folder of its own elsewhere",
+            )
         if not self.is_state_managed and self.user is None:
             raise BadInput(
                 f"{self.state} is not below {STATE_PARENT}, so no user can be made for it",
                 next_step=f"choose --state {DEFAULT_STATE}, or give --user NAME",
             )
+
+    def _wrong_with_state(self) -> str:
+        above = {self.state, *self.state.parents}
+        if ":" in str(self.state):
+            return "has a colon, by which systemd would part it in two"
+        if not above.isdisjoint(TEMPORARY):
+            return "is in a temporary folder, of which a service has its own, emptied at its end"
+        if self.state in (Path("/"), Path("/var")) or not above.isdisjoint(THE_SYSTEMS):
+            return "is the system's own"
+        if not above.isdisjoint(HOMES) and not self.is_in_a_home:
+            return "is in a home folder, hidden from the service"
+        return ""
 
     @property
     def is_in_a_home(self) -> bool:
@@ -134,6 +163,8 @@ def _process_lines(plan: ServicePlan) -> list[str]:
         "TimeoutStopSec=30",
         "KillMode=mixed",
         "OOMPolicy=continue",
+        # What the watchdog ends would leave a core file, with the broker password in it.
+        "LimitCORE=0",
     ]
 
 

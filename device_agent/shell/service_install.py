@@ -24,6 +24,8 @@ MIN_SYSTEMD = 247
 """LoadCredential=; Debian 11, Ubuntu 22.04 and everything newer have it."""
 NOBODY = 65534
 COMMAND_TIMEOUT_S = 120.0
+NOBODYS = frozenset({"lock", "lost+found"})
+"""What may lie in a folder that is as good as empty: of a start that failed, of a new disk."""
 BOOTED = Path("/run/systemd/system")
 """There while systemd is the service manager, see sd_booted(3)."""
 
@@ -106,7 +108,7 @@ def check(plan: ServicePlan, machine: Machine) -> None:
 
     Raises:
         CannotInstall: not root, no systemd or too old a one, no such user, or a program that the
-            service's user cannot run.
+            service's user cannot run, or a state folder that is something else.
         NotEnrolled: neither an enrolment file nor a state folder that has adopted one.
     """
     if machine.user_id != 0:
@@ -120,6 +122,7 @@ def check(plan: ServicePlan, machine: Machine) -> None:
             next_step="start the agent by what does: device-agent run --state DIR",
         )
     _check_version(machine)
+    _check_folder(plan.state, machine)
     if plan.credential is None and not os.path.isfile(machine.path(plan.state / IDENTITY_PATH)):
         raise NotEnrolled(
             f"{plan.state} has no identity yet", next_step="give --enrolment FILE once"
@@ -135,6 +138,24 @@ def _check_version(machine: Machine) -> None:
             f"systemd {found[1] if found else 'of an unknown version'} is too old",
             next_step=f"it takes {MIN_SYSTEMD} or newer; otherwise write a unit by hand, "
             "with --dry-run as a model",
+        )
+
+
+def _check_folder(state: Path, machine: Machine) -> None:
+    """Refuse a folder of others: systemd would give it, with all that is in it, to the agent."""
+    try:
+        names = set(os.listdir(machine.path(state)))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise CannotInstall(
+            f"{state} cannot be a state folder: {error.strerror}",
+            next_step="give another --state",
+        ) from error
+    if IDENTITY_PATH not in names and not names <= NOBODYS:
+        raise CannotInstall(
+            f"{state} is not empty and has no identity of an agent",
+            next_step="give a --state of its own, or empty the folder",
         )
 
 

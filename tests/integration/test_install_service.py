@@ -169,6 +169,39 @@ def test_a_device_without_any_enrolment_is_not_installed(machine: Machine) -> No
     assert "--enrolment" in raised.value.next_step
 
 
+@pytest.mark.parametrize("names", [["status"], ["lock", "info"]])
+def test_a_folder_that_is_somebody_elses_is_not_taken_over(
+    machine: Machine, programs: Programs, enrolment: Path, names: list[str]
+) -> None:
+    state = machine.root / "var/lib/dpkg"
+    state.mkdir(parents=True)
+    for name in names:
+        (state / name).write_text("")
+    with pytest.raises(CannotInstall, match="has no identity of an agent") as raised:
+        install(machine, enrolment, replace(PLAN, state=Path("/var/lib/dpkg")))
+    assert "--state" in raised.value.next_step
+    assert not (machine.root / UNIT).exists()
+
+
+@pytest.mark.parametrize("names", [[], ["lock"], ["lost+found"], ["identity.json", "models"]])
+def test_a_folder_that_is_as_good_as_empty_or_an_agents_is_taken(
+    machine: Machine, enrolment: Path, names: list[str]
+) -> None:
+    state = machine.root / "var/lib/edgeops"
+    state.mkdir(parents=True)
+    for name in names:
+        (state / name).write_text("")
+    install(machine, enrolment)
+    assert (machine.root / UNIT).exists()
+
+
+def test_a_state_folder_that_is_a_file_is_said(machine: Machine, enrolment: Path) -> None:
+    (machine.root / "var/lib").mkdir(parents=True)
+    (machine.root / "var/lib/edgeops").write_text("")
+    with pytest.raises(CannotInstall, match="cannot be a state folder: Not a directory"):
+        install(machine, enrolment)
+
+
 def test_a_file_that_is_no_enrolment_is_refused_at_once(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "x").write_text("{}")
     for path, error in ((tmp_path / "x", ProtocolError), (tmp_path / "y", NotEnrolled)):

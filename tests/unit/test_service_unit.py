@@ -94,8 +94,14 @@ def test_a_state_folder_elsewhere_is_mounted_first_and_alone_writable() -> None:
 
 
 def test_a_program_in_a_users_home_can_be_read_by_that_user() -> None:
-    lines = service(user="pi", program="/home/pi/venv/bin/device-agent")
-    assert lines["ProtectHome"] == "read-only"
+    home = {"user": "pi", "program": "/home/pi/venv/bin/device-agent"}
+    assert service(**home)["ProtectHome"] == "read-only"
+    lines = service(**home, state=Path("/home/pi/state"))
+    assert (lines["ProtectHome"], lines["ReadWritePaths"]) == ("read-only", "/home/pi/state")
+
+
+def test_no_core_file_is_written_that_would_hold_the_password() -> None:
+    assert service()["LimitCORE"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +112,18 @@ def test_a_program_in_a_users_home_can_be_read_by_that_user() -> None:
         ({"program": "/tmp/venv/bin/device-agent"}, "temporary folder", "/opt/edgeops"),
         ({"state": Path("/data/edgeops")}, "not below /var/lib", "--user"),
         ({"state": Path("/var/lib")}, "not below /var/lib", "--state /var/lib/edgeops"),
+        ({"state": Path("/home/pi/state"), "user": "pi"}, "hidden", "--state /var/lib/edgeops"),
+        ({"state": Path("/root/state"), "user": "root"}, "hidden", "--state"),
+        ({"state": Path("/tmp/state"), "user": "pi"}, "temporary folder", "--state"),
+        ({"state": Path("/var/tmp/state"), "user": "pi"}, "temporary folder", "--state"),
+        ({"state": Path("/var/lib/a:b")}, "colon", "--state"),
+        ({"state": Path("/data/a:b"), "user": "pi"}, "colon", "--state"),
+        *(
+            ({"state": Path(folder), "user": "pi"}, "the system's own", "--state")
+            for folder in ("/", "/etc", "/proc/x", "/dev/shm/x", "/run/x", "/usr/x", "/var")
+        ),
+        ({"state": Path("/var/lib/systemd")}, "the system's own", "--state"),
+        ({"state": Path("/var/lib/private/edgeops")}, "the system's own", "--state"),
         ({"state": Path("edgeops")}, "cannot stand in a unit", "absolute path"),
         ({"state": Path("/var/lib/../../etc")}, "cannot stand in a unit", "absolute path"),
         ({"state": Path("/var/lib/a b")}, "cannot stand in a unit", "letters"),
