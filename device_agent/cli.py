@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument(
         "--input", type=Path, required=True, help=".npy (one row or rows), or .npz with 'x'"
     )
-    infer.add_argument("--limit", type=int, default=10, help="rows at most (default 10)")
+    infer.add_argument("--limit", type=_count, default=10, help="rows at most (default 10)")
     infer.add_argument("-o", "--output", choices=["text", "json"], default="text")
     infer.set_defaults(command=_infer)
     _add_install_service(commands)
@@ -140,6 +140,13 @@ def _mebibytes(text: str) -> int:
     if not 0 < size < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no size in MiB, e.g. 200")
     return int(size * 2**20)
+
+
+def _count(text: str) -> int:
+    """Read how many; below zero Python would count from the end."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows, e.g. 10")
+    return int(text)
 
 
 def _add_state(parser: argparse.ArgumentParser) -> None:

@@ -74,7 +74,7 @@ class ProbationRules:
         """Read overrides typed by a person, e.g. ``{"min_inferences": "40"}``.
 
         Raises:
-            ProtocolError: an unknown rule or a value that is no number.
+            ProtocolError: an unknown rule, a value that is no number, or no trial at all.
         """
         known = {rule.name: rule.type for rule in dataclasses.fields(cls)}
         document: dict[str, int | float] = {}
@@ -87,4 +87,9 @@ class ProbationRules:
                 document[name] = int(text) if known[name] == "int" else float(text)
             except ValueError as error:
                 raise ProtocolError(f"{name}={text!r} is not a number") from error
-        return cls.from_fields(Fields(document, "probation"))
+        rules = cls.from_fields(Fields(document, "probation"))
+        if rules.max_trials < 1:
+            raise ProtocolError(
+                "max_trials=0 would let no device load the version", next_step="give 1 or more"
+            )
+        return rules

@@ -68,7 +68,6 @@ def rollout() -> None:
 )
 @click.option(
     "--window",
-    default="",
     metavar="[DAYS ]HH:MM-HH:MM",
     help="Activate only then, in each device's own time zone: 02:00-04:00, sat,sun 22:00-04:00.",
 )
@@ -93,7 +92,7 @@ def create(settings: Settings, /, version: str, output: str, **given: Any) -> No
         download_timeout_s=given["device_timeout"],
         bake_s=given["bake"],
         probation=_probation(given["probation"]),
-        window=given["window"],
+        window=_window(given["window"]),
         hold=given["hold"],
     )
     if not given["wait"]:
@@ -260,6 +259,17 @@ def _steps(text: str) -> list[int]:
         raise InvalidInput(
             f"{text!r} are no steps", next_step="for example --steps 10%,50%,100%"
         ) from error
+
+
+def _window(text: str | None) -> str:
+    """Return the window, empty without one. An unset shell variable is no wish to do without."""
+    if text is not None and not text.strip():
+        raise InvalidInput(
+            "the window is empty",
+            next_step="give one, e.g. --window 02:00-04:00, or leave --window out: then a version "
+            "is activated at any time",
+        )
+    return text or ""
 
 
 def _probation(texts: tuple[str, ...]) -> dict[str, float]:

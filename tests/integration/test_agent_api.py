@@ -417,6 +417,15 @@ def test_infer_takes_one_row_an_npz_and_a_limit(state: Path, tmp_path: Path) -> 
     assert [json.loads(line)["class_index"] for line in many.splitlines()] == [0, 1]
 
 
+@pytest.mark.parametrize("limit", ["-3", "0", "many", "1.5"])
+def test_infer_refuses_a_limit_that_is_none(state: Path, tmp_path: Path, limit: str) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    where = ("infer", "--state", state, "--model", "digits", "--input", tmp_path / "rows.npy")
+    ran = device_agent(*where, f"--limit={limit}")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "is no number of rows" in ran.stderr
+
+
 def test_infer_without_that_model_names_what_there_is(state: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", ROWS)
     code, lines = said(

@@ -564,6 +564,9 @@ def test_publishing_a_folder_that_is_no_layout_is_an_error(there: Home, tmp_path
         ("--selector", "all", "--device-timeout", "inf"),
         ("--selector", "all", "--probation", "nonsense=1"),
         ("--selector", "all", "--probation", "min_inferences=nan"),
+        ("--selector", "all", "--probation", "max_trials=0"),
+        ("--selector", "all", "--window", ""),
+        ("--selector", "all", "--window", " "),
     ],
     ids=" ".join,
 )

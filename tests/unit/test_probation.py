@@ -155,3 +155,6 @@ def test_rules_typed_by_a_person_are_checked_by_name_and_kind() -> None:
     with pytest.raises(ProtocolError) as raised:
         ProbationRules.from_texts({"luck": "1"})
     assert "min_inferences" in raised.value.next_step
+    with pytest.raises(ProtocolError, match="max_trials=0 would let no device load") as raised:
+        ProbationRules.from_texts({"max_trials": "0"})
+    assert raised.value.next_step == "give 1 or more"
