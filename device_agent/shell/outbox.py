@@ -127,6 +127,7 @@ class Outbox:
         self._boot = this_boot() if boot is None else boot
         self._opened: sqlite3.Connection | None = None
         self._sent: dict[str, _Sent] = {}
+        self._last_sent: dict[str, int] = {}
         self._pace = Pace.of(self._options.drain_bytes_per_s, self._options.burst_bytes)
         try:
             self._streams()
@@ -186,9 +187,13 @@ class Outbox:
         self._sent.clear()
 
     def acknowledge(self, stream: str, sequence: int) -> None:
-        """Drop everything of ``stream`` up to ``sequence``; an impossible number is ignored."""
+        """Drop everything of ``stream`` up to ``sequence``.
+
+        Ignored is what was acknowledged before, and what this process never sent: of what an
+        earlier one sent, the hub says it again when it is sent again.
+        """
         for kind, name, acked in self._streams():
-            if name == stream and acked < sequence <= acked + SEND_AT_ONCE:
+            if name == stream and acked < sequence <= self._last_sent.get(kind, acked):
                 self._acknowledge(kind, acked, sequence)
 
     def depth(self) -> int:
@@ -237,6 +242,7 @@ class Outbox:
     def _note_sent(self, kind: str, number: int, now_s: float) -> None:
         sent = self._sent.setdefault(kind, _Sent(number, now_s))
         sent.upto, sent.at_s = number, now_s
+        self._last_sent[kind] = max(number, self._last_sent.get(kind, 0))
 
     def _acknowledge(self, kind: str, acked: int, sequence: int) -> None:
         with self._transaction() as database:
@@ -311,6 +317,7 @@ class Outbox:
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             self._path.replace(self._path.with_name("outbox.damaged"))
         self._sent.clear()
+        self._last_sent.clear()
 
     def _forget_connection(self) -> None:
         if self._opened is not None:

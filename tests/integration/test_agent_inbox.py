@@ -283,6 +283,7 @@ def test_acknowledgements_of_unknown_streams_and_impossible_numbers_drop_nothing
 ) -> None:
     outbox = device.loop._outbox
     outbox.put("event", b"{}")
+    outbox.due(0.0)
     ((stream, acked),) = [each[1:] for each in outbox._streams() if each[0] == "event"]
     number = acked + 1
     wrong = [("other", number), (stream, number + 1), (stream, 2**53 - 1), (stream, 0)]

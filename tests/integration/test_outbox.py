@@ -106,18 +106,34 @@ def test_at_most_a_batch_is_under_way_and_acknowledgements_let_the_next_follow(
 
 def test_an_acknowledgement_is_cumulative(outbox: Outbox) -> None:
     stream = put(outbox, 5)
+    outbox.due(0.0)
     outbox.acknowledge(stream, 3)
     assert outbox.depth() == 2
+    outbox.resend_all()
     assert due(outbox, 0.0) == [4, 5]
     assert {item.oldest for item in outbox.due(99.0)} == {4}
 
 
 def test_old_repeated_and_impossible_acknowledgements_change_nothing(outbox: Outbox) -> None:
     stream = put(outbox, 5)
+    outbox.due(0.0)
     outbox.acknowledge(stream, 3)
     for name, number in [(stream, 3), (stream, 1), (stream, 0), (stream, 6), ("other", 5)]:
         outbox.acknowledge(name, number)
+    outbox.resend_all()
     assert (outbox.depth(), due(outbox, 0.0)) == (2, [4, 5])
+
+
+def test_what_was_never_sent_cannot_be_acknowledged(outbox: Outbox) -> None:
+    stream = put(outbox, 2)
+    outbox.acknowledge(stream, 1)
+    assert (outbox.depth(), due(outbox, 0.0)) == (2, [1, 2])
+    put(outbox, 1)
+    outbox.acknowledge(stream, 3)
+    assert outbox.depth() == 3
+    outbox.resend_all()  # what was sent before the connection was lost was sent
+    outbox.acknowledge(stream, 2)
+    assert (outbox.depth(), due(outbox, 0.1)) == (1, [3])
 
 
 def test_numbers_go_on_after_everything_was_acknowledged_and_after_a_restart(
@@ -125,6 +141,7 @@ def test_numbers_go_on_after_everything_was_acknowledged_and_after_a_restart(
 ) -> None:
     first = Outbox(tmp_path / "outbox.sqlite")
     stream = put(first, 3)
+    first.due(0.0)
     first.acknowledge(stream, 3)
     first.close()
     again = Outbox(tmp_path / "outbox.sqlite")
