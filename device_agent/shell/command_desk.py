@@ -17,7 +17,7 @@ from device_agent.protocol.orders import COMMANDS, Command
 from device_agent.protocol.outcomes import CommandOutcome, ModelVerdict
 from device_agent.protocol.reports import MAX_DETAIL
 from device_agent.protocol.values import dataclass
-from device_agent.shell.commands import CommandLog, Standing
+from device_agent.shell.commands import MAX_REMEMBERED, CommandLog, Standing
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.live import LiveModels
 from device_agent.shell.packages import Host
@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 TELL_AGAIN_S = 5.0
 """Pause before an outcome that the disk refused is kept again."""
+MAX_FORGOTTEN = 1024
+"""Forgotten commands of a start whose refusal is told; beyond, they are only counted."""
 MAX_WAITING = 16
 """Outcomes that wait for the disk; the log of commands tells the next start of the others."""
 
@@ -71,6 +73,7 @@ class CommandDesk:
         self._hands = hands
         self._counters = counters
         self._tested = ""
+        self._forgotten: set[str] = set()
         self._waiting: deque[CommandOutcome] = deque(maxlen=MAX_WAITING)
         self._tell_again_s = 0.0
         self._acts: Mapping[str, Callable[[CommandOutcome], CommandOutcome | None]] = {
@@ -100,6 +103,9 @@ class CommandDesk:
         if standing is Standing.BEGUN_BEFORE:
             self._counters["command.not_executed"] += 1
             return
+        if standing is Standing.FORGOTTEN:
+            self._refuse_forgotten(command)
+            return
         self._log.begin(command)
         logger.info("command.begun", extra={"command": command.id, "kind": command.kind})
         blank = CommandOutcome(id=command.id, kind=command.kind, outcome="done")
@@ -112,6 +118,19 @@ class CommandDesk:
             outcome = self._acts[command.kind](blank)
         if outcome is not None:
             self._tell(outcome)
+
+    def _refuse_forgotten(self, command: Command) -> None:
+        """Tell it once a start, whatever is delivered again: the hub keeps the first outcome."""
+        if command.id in self._forgotten or len(self._forgotten) >= MAX_FORGOTTEN:
+            self._counters["command.not_executed"] += 1
+            return
+        self._forgotten.add(command.id)
+        blank = CommandOutcome(id=command.id, kind=command.kind, outcome="refused")
+        detail = (
+            "this device no longer knows whether it was done before: it remembers the newest "
+            f"{MAX_REMEMBERED} commands, while their file is whole; give it again"
+        )
+        self._tell(_refused(blank, detail))
 
     def tick(self, now_s: float) -> None:
         """Look at the self-tests, and tell again what the disk refused."""
@@ -223,4 +242,5 @@ def make_desk(
         keep=reporter.command_ended,
     )
     tests = SelfTestRound(lambda *package: start_self_test(host, *package))
-    return CommandDesk(CommandLog(storage), tests, hands, counters)
+    log = CommandLog(storage, host.clock.monotonic_s())
+    return CommandDesk(log, tests, hands, counters)

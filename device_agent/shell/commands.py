@@ -3,7 +3,10 @@
 Two promises, of different strength:
 
 1. *At most once* depends on no clock. What was begun is on the disk before it acts. When the
-   oldest id is forgotten, so is everything that was issued no later: it is never begun again.
+   oldest id is forgotten, so is everything that was issued no later: it is never begun again. When
+   the file itself is damaged, everything up to this start is forgotten. A clock draws that line, if
+   it was ever set; otherwise the first command that comes does: before it expires it is no later
+   than that.
 2. *Not after it has expired* is by this device's wall clock, if that was ever set. A board
    without a clock (1970) takes the time to be that of the newest command that the hub signed for
    it, and what has passed since: a lower bound of the real time.
@@ -11,17 +14,20 @@ Two promises, of different strength:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import Enum
 
 from device_agent.core.window import EARLIEST_WALL_S
 from device_agent.protocol.codec import decode, encode
-from device_agent.protocol.errors import ProtocolError
+from device_agent.protocol.errors import ProtocolError, StorageFailed
 from device_agent.protocol.fields import SCHEMA_VERSION, Fields
 from device_agent.protocol.orders import Command
 from device_agent.protocol.values import dataclass
 from device_agent.shell.storage import Storage
+
+logger = logging.getLogger(__name__)
 
 COMMANDS_PATH = "commands.json"
 MAX_REMEMBERED = 128
@@ -32,6 +38,7 @@ class Standing(Enum):
 
     NEW = "new"
     BEGUN_BEFORE = "begun before"
+    FORGOTTEN = "issued no later than what was forgotten: perhaps begun before"
     EXPIRED = "expired"
 
 
@@ -62,10 +69,18 @@ class Begun:
 class CommandLog:
     """Remembers durably which commands were begun, and which of them were answered."""
 
-    def __init__(self, storage: Storage) -> None:
-        """Read what earlier runs began; a damaged file is no reason not to start."""
+    def __init__(self, storage: Storage, opened_s: float = 0.0) -> None:
+        """Read what earlier runs began; a file that cannot be read is no reason not to start.
+
+        Args:
+            storage: the state folder.
+            opened_s: the monotonic clock now.
+        """
         self._storage = storage
-        self._begun, self._forgotten_s = _read(storage.read(COMMANDS_PATH))
+        self._opened_s = opened_s
+        found = _read(storage)
+        self._is_lost = found is None
+        self._begun, self._forgotten_s = found or ({}, 0.0)
         self._bound_s = max((each.issued_s for each in self._begun.values()), default=0.0)
         self._bound_at_s: float | None = None
 
@@ -78,11 +93,20 @@ class CommandLog:
             now_s: the monotonic clock.
         """
         self._learn(command.issued_s, now_s)
-        if command.id in self._begun or command.issued_s <= self._forgotten_s:
+        if command.id in self._begun:
             return Standing.BEGUN_BEFORE
-        if self._time_s(wall_s, now_s) > command.expires_s:
-            return Standing.EXPIRED
-        return Standing.NEW
+        is_expired = self._time_s(wall_s, now_s) > command.expires_s
+        if self._is_lost and not is_expired:
+            self._draw_line(command, wall_s, now_s)
+        if command.issued_s <= self._forgotten_s:
+            return Standing.FORGOTTEN
+        return Standing.EXPIRED if is_expired else Standing.NEW
+
+    def _draw_line(self, command: Command, wall_s: float, now_s: float) -> None:
+        """Forget everything up to this start: no file tells what was begun before."""
+        is_set = wall_s >= EARLIEST_WALL_S
+        self._forgotten_s = wall_s - (now_s - self._opened_s) if is_set else command.expires_s
+        self._is_lost = False
 
     def begin(self, command: Command) -> None:
         """Remember a command before it acts: durable when this returns.
@@ -136,12 +160,15 @@ class CommandLog:
         return self._bound_s + (now_s - self._bound_at_s)
 
 
-def _read(data: bytes | None) -> tuple[dict[str, Begun], float]:
-    if data is None:
-        return {}, 0.0
+def _read(storage: Storage) -> tuple[dict[str, Begun], float] | None:
+    """Return what was begun and since when nothing is forgotten; None if that is lost."""
     try:
+        data = storage.read(COMMANDS_PATH)
+        if data is None:
+            return {}, 0.0
         fields = Fields(decode(data), "commands")
         entries = fields.list_of("begun", Begun.from_fields, max_items=MAX_REMEMBERED)
         return {each.id: each for each in entries}, fields.number("forgotten_s")
-    except ProtocolError:
-        return {}, 0.0
+    except (ProtocolError, StorageFailed) as error:
+        logger.warning("commands.lost", extra={"cause": str(error)})
+        return None

@@ -36,12 +36,43 @@ def test_a_command_is_begun_once_also_after_a_restart(storage: FolderStorage) ->
         assert again.judge(valid.command(), NOON_S, 0.0) is Standing.BEGUN_BEFORE
 
 
-@pytest.mark.parametrize(
-    "damaged", [b"", b"{", b"null", b"\xff", b"[" * 100_000, b'["c1"]', b'{"begun":[{}]}']
-)
-def test_a_damaged_file_stops_no_agent(storage: FolderStorage, damaged: bytes) -> None:
+DAMAGED = [b"", b"{", b"null", b"\xff", b"[" * 100_000, b'["c1"]', b'{"begun":[{}]}']
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_after_its_file_was_damaged_what_was_issued_before_the_start_is_not_begun(
+    storage: FolderStorage, damaged: bytes
+) -> None:
     storage.replace(COMMANDS_PATH, damaged)
-    assert CommandLog(storage).judge(valid.command(), NOON_S, 0.0) is Standing.NEW
+    log = CommandLog(storage, opened_s=100.0)
+    for before_s in (0.0, 1.0, 299.0):
+        assert log.judge(issued(NOON_S - before_s), NOON_S + 2, 102.0) is Standing.FORGOTTEN
+    later = issued(NOON_S + 1)
+    assert log.judge(later, NOON_S + 3, 103.0) is Standing.NEW
+    log.begin(later)
+    again = CommandLog(storage)
+    assert again.judge(later, NOON_S + 4, 1.0) is Standing.BEGUN_BEFORE
+    assert again.judge(issued(NOON_S - 1), NOON_S + 4, 1.0) is Standing.FORGOTTEN
+
+
+def test_without_a_clock_the_first_command_after_the_damage_says_what_time_it_may_be(
+    storage: FolderStorage,
+) -> None:
+    storage.replace(COMMANDS_PATH, b"damaged")
+    log = CommandLog(storage)
+    first, second = issued(NOON_S - 40), issued(NOON_S - 20)
+    assert log.judge(first, 12.0, 0.0) is Standing.FORGOTTEN
+    assert log.judge(second, 12.0, 0.0) is Standing.FORGOTTEN
+    assert log.judge(issued(first.expires_s + 1), 500.0, 488.0) is Standing.NEW
+
+
+def test_a_clock_that_is_years_ahead_at_the_damage_locks_no_command_out_for_years(
+    storage: FolderStorage,
+) -> None:
+    storage.replace(COMMANDS_PATH, b"damaged")
+    log = CommandLog(storage)
+    assert log.judge(issued(NOON_S), NOON_S + 1e9, 5.0) is Standing.EXPIRED
+    assert log.judge(issued(NOON_S + 60), NOON_S + 61, 66.0) is Standing.NEW
 
 
 def test_what_was_forgotten_is_never_begun_again(storage: FolderStorage) -> None:
@@ -52,7 +83,7 @@ def test_what_was_forgotten_is_never_begun_again(storage: FolderStorage) -> None
         log.begin(command)
     for again in (log, CommandLog(storage)):
         standings = {again.judge(command, NOON_S, 0.0) for command in sent}
-        assert standings == {Standing.BEGUN_BEFORE}
+        assert standings == {Standing.BEGUN_BEFORE, Standing.FORGOTTEN}
     assert log.judge(issued(NOON_S + 1e6), NOON_S, 0.0) is Standing.NEW
 
 

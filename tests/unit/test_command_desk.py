@@ -16,7 +16,7 @@ from device_agent.protocol.ids import ModelName
 from device_agent.protocol.outcomes import CommandOutcome
 from device_agent.protocol.reasons import Reason
 from device_agent.shell.command_desk import MAX_WAITING, TELL_AGAIN_S, CommandDesk, Hands
-from device_agent.shell.commands import CommandLog
+from device_agent.shell.commands import COMMANDS_PATH, MAX_REMEMBERED, CommandLog
 from device_agent.shell.self_test_round import Installed, SelfTestRound
 from tests import agent_values as valid
 from tests.storage_fakes import MemoryStorage
@@ -131,6 +131,30 @@ def test_what_is_repeated_is_counted_and_not_answered_again() -> None:
     assert agent.acts == ["announce"]
     assert agent.said() == [("c1", "done")]
     assert agent.counters == {"command.done": 1, "command.not_executed": 2}
+
+
+def test_commands_of_one_moment_beyond_what_is_remembered_are_refused_and_told_once() -> None:
+    agent = Agent()
+    names = [f"c{number:03}" for number in range(MAX_REMEMBERED + 72)]
+    for name in [*names, *names]:
+        agent.take(name)
+    outcomes = Counter(agent.said())
+    assert set(outcomes) >= {(name, "done") for name in names[: MAX_REMEMBERED + 1]}
+    assert {name for name, _ in outcomes} == set(names)
+    assert set(outcomes.values()) == {1}
+    assert len(agent.acts) == MAX_REMEMBERED + 1
+
+
+def test_after_its_log_was_damaged_a_device_refuses_what_it_may_have_done() -> None:
+    agent = Agent()
+    agent.take("c1", "restart")
+    agent.storage.replace(COMMANDS_PATH, b"damaged")
+    agent.start()
+    for _ in range(3):
+        agent.take("c1", "restart")
+    agent.take("c2", issued_s=NOW_S + 1)
+    assert agent.acts == ["restart", "announce"]
+    assert agent.said() == [("c1", "refused"), ("c2", "done")]
 
 
 def test_what_an_earlier_run_began_is_told_once() -> None:
