@@ -45,8 +45,11 @@ def commands() -> Iterator[tuple[str, list[str]]]:
     for page in PAGES:
         for block in blocks(page, "console"):
             for line in block.splitlines():
-                if re.match(r"\$ (edgeops|device-agent) ", line):
-                    yield _name(page), shlex.split(line.removeprefix("$ ").rstrip("& "))
+                ours = re.match(
+                    r"\$ (?:sudo )?(?:/opt/edgeops/bin/)?((?:edgeops|device-agent) .*)", line
+                )
+                if ours is not None:
+                    yield _name(page), shlex.split(ours[1].rstrip("& "))
 
 
 def leaves(command: click.Command, path: tuple[str, ...] = ("edgeops",)) -> Iterator[str]:
@@ -160,3 +163,11 @@ def test_every_decision_says_its_context_options_decision_and_cost_on_a_page() -
         for part in ("**Context.**", "**Options.**", "**Decision.**", "**What it costs us.**"):
             assert part in text, (page.name, part)
         assert len(text.splitlines()) <= 60, page.name
+
+
+def test_from_blank_to_serving_names_the_agent_by_the_folder_that_it_was_installed_into() -> None:
+    page = (ROOT / "docs" / "device.md").read_text("utf-8")
+    guide = page.partition("## From blank to serving")[2].partition("\n## ")[0]
+    named = re.findall(r"^\$ .*\bdevice-agent (?=install-service|status|infer|run)", guide, re.M)
+    assert len(named) >= 4
+    assert all("/opt/edgeops/bin/device-agent" in line for line in named)
