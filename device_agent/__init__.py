@@ -14,30 +14,35 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from device_agent.monitor.samples import SampleOptions
-    from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
+    from device_agent.protocol.errors import AgentError, BadInput, InferenceFailed, NoModel
     from device_agent.serving.api import Agent
     from device_agent.shell.options import AgentOptions
     from device_agent.shell.prediction import Prediction
+    from device_agent.shell.supervisor import Supervisor
 
 __all__ = [
     "Agent",
+    "AgentError",
     "AgentOptions",
     "BadInput",
     "InferenceFailed",
     "NoModel",
     "Prediction",
     "SampleOptions",
+    "Supervisor",
     "__version__",
 ]
 
 _PUBLIC = {
     "Agent": "device_agent.serving.api",
-    "AgentOptions": "device_agent.shell.loop",
+    "AgentError": "device_agent.protocol.errors",
+    "AgentOptions": "device_agent.shell.options",
     "BadInput": "device_agent.protocol.errors",
     "InferenceFailed": "device_agent.protocol.errors",
     "NoModel": "device_agent.protocol.errors",
     "Prediction": "device_agent.shell.prediction",
     "SampleOptions": "device_agent.monitor.samples",
+    "Supervisor": "device_agent.shell.supervisor",
 }
 
 

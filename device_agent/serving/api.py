@@ -189,7 +189,11 @@ class Agent:
 
     @property
     def is_running(self) -> bool:
-        """Whether the agent's loop is alive."""
+        """Whether the agent's thread is alive.
+
+        Without it the models go on to answer, and nothing else of this class does its work: end
+        the application then, so that whoever watches over it starts it again.
+        """
         return self._thread.is_alive()
 
     @property

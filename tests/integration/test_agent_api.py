@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import pytest
 
 from device_agent import (
     Agent,
+    AgentError,
     AgentOptions,
     BadInput,
     NoModel,
@@ -294,6 +297,38 @@ def test_importing_the_agent_brings_neither_numpy_nor_a_runtime_nor_the_control_
         "import sys, device_agent; from device_agent import Agent, AgentOptions, NoModel;"
         "heavy = ('numpy', 'onnxruntime', 'ai_edge_litert', 'edgeops', 'tensorflow', 'pydantic');"
         "print([name for name in heavy if name in sys.modules])"
+    )
+    assert run_python(code).stdout == "[]\n"
+
+
+def test_every_error_of_the_agent_can_be_caught_as_one(tmp_path: Path) -> None:
+    with pytest.raises(AgentError) as raised:
+        Agent.start(tmp_path)
+    assert raised.value.next_step
+
+
+def test_the_application_of_the_manual_feeds_the_watchdog_of_systemd(
+    state: Path, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "device.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(import sys\n.*?)^```", page, re.DOTALL | re.M)
+    code = code.replace("/var/lib/edgeops", str(state))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.settimeout(60.0)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
+        with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **told}) as process:
+            try:
+                words = [heard.recv(100) for _ in range(4)]
+            finally:
+                process.kill()
+    assert sorted(words) == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
+def test_the_supervisor_is_imported_without_the_agent() -> None:
+    code = (
+        "import sys; from device_agent import AgentError, Supervisor;"
+        "print([name for name in ('paho', 'sqlite3', 'cryptography') if name in sys.modules])"
     )
     assert run_python(code).stdout == "[]\n"
 
