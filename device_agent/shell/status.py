@@ -12,7 +12,7 @@ from typing import Any
 from device_agent import __version__
 from device_agent.core.records import ModelRecord
 from device_agent.protocol.enrolment import Enrolment
-from device_agent.protocol.errors import NotEnrolled
+from device_agent.protocol.errors import NotEnrolled, ProtocolError
 from device_agent.shell import journal, packages
 from device_agent.shell.blobs import bitmap_path, unpack_bits
 from device_agent.shell.identity import IDENTITY_PATH, lock_holder
@@ -27,9 +27,10 @@ def read_status(folder: Path) -> dict[str, Any]:
 
     Raises:
         NotEnrolled: the folder is not an agent's.
+        ProtocolError: its identity is damaged.
     """
     storage = _open(folder)
-    enrolment = Enrolment.from_bytes(storage.read(IDENTITY_PATH) or b"")
+    enrolment = _identity(folder, storage)
     host = _host(folder, enrolment)
     models: dict[str, Any] = {}
     for name, record in journal.load_records(storage, put_aside=False).items():
@@ -56,10 +57,11 @@ def open_models(folder: Path) -> LiveModels:
 
     Raises:
         NotEnrolled: the folder is not an agent's.
+        ProtocolError: its identity is damaged.
         ModelRefused: an active model cannot be loaded.
     """
     storage = _open(folder)
-    enrolment = Enrolment.from_bytes(storage.read(IDENTITY_PATH) or b"")
+    enrolment = _identity(folder, storage)
     live = LiveModels()
     for name, record in journal.load_records(storage, put_aside=False).items():
         letter = journal.read_pointer(storage, name)
@@ -75,6 +77,16 @@ def _open(folder: Path) -> FolderStorage:
             next_step="give the --state that the agent was started with",
         )
     return FolderStorage(folder)
+
+
+def _identity(folder: Path, storage: FolderStorage) -> Enrolment:
+    try:
+        return Enrolment.from_bytes(storage.read(IDENTITY_PATH) or b"")
+    except ProtocolError as error:
+        raise ProtocolError(
+            f"{folder / IDENTITY_PATH} is damaged: {error}",
+            next_step="start the agent once with --enrolment FILE, or enroll the device again",
+        ) from error
 
 
 def _host(folder: Path, enrolment: Enrolment) -> Host:

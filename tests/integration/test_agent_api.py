@@ -431,6 +431,19 @@ def test_a_folder_that_is_no_agents_is_said_in_two_lines(
     assert not (tmp_path / "nothing").exists()
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{", b"\xff\xfe", b"{}"])
+def test_a_damaged_identity_is_named_with_the_next_step(
+    state: Path, tmp_path: Path, damaged: bytes
+) -> None:
+    (state / "identity.json").write_bytes(damaged)
+    np.save(tmp_path / "x.npy", ROWS)
+    for command in (["status"], ["infer", "--model", "digits", "--input", str(tmp_path / "x.npy")]):
+        code, lines = said(device_agent(*command, "--state", state))
+        assert code == 1
+        assert lines[0].startswith(f"error: {state / 'identity.json'} is damaged: ")
+        assert "--enrolment FILE" in lines[1]
+
+
 def test_infer_answers_rows_with_the_active_model(state: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", ROWS)
     ran = device_agent(
