@@ -37,6 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="edgeops-bench-") as work:
         results = _measured(asked, Path(work))
     print(bar_table(results["bars"]))
+    print(tables.beside_table(results))
     out = asked.out or RESULTS
     out.write_text(f"{json.dumps(results, indent=1)}\n")
     if out == RESULTS:
