@@ -174,7 +174,7 @@ def test_a_spoiled_pointer_costs_nothing_even_if_the_newest_order_was_refused(
 @pytest.mark.parametrize(
     "path",
     [
-        *("folder", "session", "desired.json", "starts.json", "trust/root.json"),
+        *("commands.json", "folder", "session", "desired.json", "starts.json", "trust/root.json"),
         *(RECORD, "models/digits/record.kept.json", "models/digits/active"),
         *("models/digits/counts-A.json", "models/digits/counts-B.json"),
     ],
