@@ -306,6 +306,16 @@ def test_a_hub_that_begins_anew_hears_the_state_again(device: Device) -> None:
     assert states_said(device) == before + 1
 
 
+def test_a_hub_that_begins_anew_hears_at_once_what_it_has_not_acknowledged(device: Device) -> None:
+    outbox = device.loop._outbox
+    outbox.put("event", b"{}")
+    assert [item.kind for item in outbox.due(0.0)] == ["event"]
+    assert outbox.due(0.1) == []
+    epoch = encode(Epoch(epoch="e2", hub="0.1.0").to_document())
+    device.loop._on_epoch(topics.DownTopic(kind="epoch"), epoch)
+    assert [item.kind for item in outbox.due(0.2)] == ["event"]
+
+
 # ---- the connection
 
 

@@ -87,6 +87,18 @@ def test_what_was_forgotten_is_never_begun_again(storage: FolderStorage) -> None
     assert log.judge(issued(NOON_S + 1e6), NOON_S, 0.0) is Standing.NEW
 
 
+def test_what_was_issued_first_is_forgotten_first_in_whatever_order_it_came(
+    storage: FolderStorage,
+) -> None:
+    log = CommandLog(storage)
+    newest = issued(NOON_S + 1000, lives_s=1e9)
+    sent = [newest, *(issued(NOON_S + number, lives_s=1e9) for number in range(MAX_REMEMBERED))]
+    for command in sent:
+        log.begin(command)
+    assert log.judge(newest, NOON_S, 0.0) is Standing.BEGUN_BEFORE
+    assert log.judge(issued(NOON_S + 500, lives_s=1e9), NOON_S, 0.0) is Standing.NEW
+
+
 def test_a_command_expires_by_a_clock_that_is_set(storage: FolderStorage) -> None:
     log = CommandLog(storage)
     assert log.judge(issued(NOON_S), NOON_S + 301, 0.0) is Standing.EXPIRED

@@ -248,6 +248,37 @@ def test_a_will_that_comes_after_the_new_birth_does_not_mark_a_live_device_dead(
         assert scene.harness.handlers.counters["dropped.state.stale"] >= 1
 
 
+def test_what_the_hub_said_while_a_device_was_away_comes_when_it_is_back(
+    scene: Scene, broker: ManagedMosquitto, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    with Peer(broker, HUB_USERNAME) as hub:
+        with running_agent(state, scene.enrolment, broker.port) as agent:
+            wait_until(lambda: agent.counters["link.connected"] > 0, "the agent")
+        hub.publish(topics.command(DeviceId(DEVICE)), b"no command")
+        with running_agent(state, scene.enrolment, broker.port) as again:
+            wait_until(lambda: again.counters["dropped.cmd.malformed"] > 0, "what was said")
+
+
+def test_a_hub_that_comes_later_is_told_that_a_device_has_died(
+    scene: Scene, broker: ManagedMosquitto, tmp_path: Path
+) -> None:
+    with (
+        Proxy(broker.port) as proxy,
+        running_agent(tmp_path / "state", scene.enrolment, proxy.port) as agent,
+    ):
+        wait_until(lambda: agent.counters["link.connected"] > 0, "the agent")
+        proxy.target = free_port()  # nobody is there when it comes back
+        proxy.drop()
+
+        def is_told() -> bool:
+            with Peer(broker, HUB_USERNAME) as hub:
+                hub.subscribe("edgeops/v1/u/+/+/state")
+                return json.loads(hub.next()[1])["online"] is False
+
+        wait_until(is_told, "the will, retained")
+
+
 # ---- a session without subscriptions
 
 

@@ -104,6 +104,22 @@ def test_at_most_a_batch_is_under_way_and_acknowledgements_let_the_next_follow(
     assert due(outbox, 0.2) == [SEND_AT_ONCE + 1, SEND_AT_ONCE + 2, SEND_AT_ONCE + 3]
 
 
+def test_a_whole_batch_is_acknowledged_at_once_and_no_more_than_was_sent(outbox: Outbox) -> None:
+    stream = put(outbox, SEND_AT_ONCE + 5)
+    outbox.due(0.0)
+    outbox.acknowledge(stream, SEND_AT_ONCE + 1)
+    assert outbox.depth() == SEND_AT_ONCE + 5
+    outbox.acknowledge(stream, SEND_AT_ONCE)
+    assert outbox.depth() == 5
+
+
+def test_what_is_accepted_is_on_the_disk_when_put_returns(outbox: Outbox) -> None:
+    put(outbox, 1)
+    assert outbox._opened is not None
+    assert outbox._opened.execute("PRAGMA synchronous").fetchone() == (2,), "FULL: each commit"
+    assert outbox._opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_an_acknowledgement_is_cumulative(outbox: Outbox) -> None:
     stream = put(outbox, 5)
     outbox.due(0.0)
