@@ -3,34 +3,37 @@
 ``models/<name>/record.json`` says what is intended and done; ``models/<name>/active`` holds the
 letter of the active slot and nothing else: switching models is the rename of a one-byte file.
 ``record.kept.json`` is the record as of the newest commit, for a disk that spoils the other one.
+Both have a checksum: a flipped bit may leave a record that can be read and says something else.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from device_agent.core.records import SLOTS, ModelRecord
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError, StorageFailed
-from device_agent.protocol.ids import ModelName, parse_model_name
+from device_agent.protocol.ids import ModelName, digest_hex, digest_of, parse_model_name
 from device_agent.shell.storage import Storage
 
 logger = logging.getLogger(__name__)
 
 MAX_RECORD_BYTES = 256 * 1024
+CHECK_CHARS = 16
 RECORD, KEPT, DAMAGED = "record.json", "record.kept.json", "record.damaged"
 
 
 def save_record(storage: Storage, record: ModelRecord) -> None:
     """Journal a record: durable when this returns."""
-    storage.replace(_path(record.name, RECORD), encode(record.to_document()))
+    storage.replace(_path(record.name, RECORD), _with_check(record))
 
 
 def keep_record(storage: Storage, record: ModelRecord) -> None:
     """Keep a second copy of a record that was committed; a disk that refuses costs only it."""
     try:
-        storage.replace(_path(record.name, KEPT), encode(record.to_document()))
+        storage.replace(_path(record.name, KEPT), _with_check(record))
     except StorageFailed as error:
         logger.warning("record.not_kept", extra={"model": record.name, "cause": str(error)})
 
@@ -63,7 +66,7 @@ def _load(storage: Storage, name: ModelName, *, put_aside: bool) -> ModelRecord 
             data = storage.read(_path(name, file))
             if data is None:
                 continue
-            record = ModelRecord.from_document(decode(data, max_bytes=MAX_RECORD_BYTES))
+            record = ModelRecord.from_document(_checked(data))
             if record.name != name:
                 raise ProtocolError(f"the record of {name} is of {record.name[:64]!r}")
         except (ProtocolError, StorageFailed) as error:
@@ -75,6 +78,24 @@ def _load(storage: Storage, name: ModelName, *, put_aside: bool) -> ModelRecord 
             continue
         return record
     return None
+
+
+def _with_check(record: ModelRecord) -> bytes:
+    document = record.to_document()
+    return encode({**document, "check": _check_of(document)})
+
+
+def _checked(data: bytes) -> dict[str, Any]:
+    """Return a record's document; one of an older agent has no checksum."""
+    document = decode(data, max_bytes=MAX_RECORD_BYTES)
+    check = document.pop("check", None)
+    if check is not None and check != _check_of(document):
+        raise ProtocolError("record does not have its checksum")
+    return document
+
+
+def _check_of(document: Mapping[str, object]) -> str:
+    return digest_hex(digest_of(encode(document)))[:CHECK_CHARS]
 
 
 def _put_aside(storage: Storage, name: ModelName) -> None:
