@@ -24,7 +24,7 @@ from device_agent.logs import AGENT_LOGGER, RecentLog
 from device_agent.protocol.errors import BadInput
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.shell.doors import Doors
-from device_agent.shell.identity import FolderLock, adopt_identity, read_enrolment
+from device_agent.shell.identity import FolderLock, adopt_identity, offered_enrolment
 from device_agent.shell.live import LiveModels
 from device_agent.shell.loop import AgentLoop
 from device_agent.shell.options import AgentOptions
@@ -78,8 +78,9 @@ class Agent:
         lock = FolderLock(folder)
         recent = RecentLog()
         try:
-            offered = read_enrolment(Path(enrolment)) if enrolment is not None else None
-            identity = adopt_identity(FolderStorage(folder), offered)
+            storage = FolderStorage(folder)
+            offered = None if enrolment is None else offered_enrolment(storage, Path(enrolment))
+            identity = adopt_identity(storage, offered)
             recent.hide(identity.password)
             logging.getLogger(AGENT_LOGGER).addHandler(recent)
             live = LiveModels()

@@ -52,6 +52,21 @@ def read_enrolment(path: Path) -> Enrolment:
         ) from error
 
 
+def offered_enrolment(storage: Storage, path: Path) -> Enrolment | None:
+    """Read an enrolment file; a device that has its identity can do without.
+
+    Raises:
+        NotEnrolled: as ``read_enrolment``, for a folder without an identity.
+    """
+    try:
+        return read_enrolment(path)
+    except NotEnrolled as error:
+        if storage.read(IDENTITY_PATH) is None:
+            raise
+        logger.warning("enrolment.not_read", extra={"cause": str(error)})
+        return None
+
+
 def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
     """Return the identity of this state folder, adopting ``offered`` on the first start.
 

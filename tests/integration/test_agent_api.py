@@ -126,8 +126,21 @@ def test_a_missing_or_foreign_enrolment_file_is_named(tmp_path: Path) -> None:
         Agent.start(tmp_path / "a", enrolment=tmp_path / "missing.json")
     assert "edgeops devices enroll" in raised.value.next_step
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(ProtocolError, match="enrolment"):
+    with pytest.raises(NotEnrolled, match=r"x\.json is no enrolment file"):
         Agent.start(tmp_path / "b", enrolment=tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"{}", b"\xff"])
+def test_a_device_that_has_its_identity_starts_without_the_file_that_it_is_offered(
+    agent: Agent, state: Path, tmp_path: Path, damage: bytes | None
+) -> None:
+    """A service offers it at every start, and its disk may spoil it as it may any other file."""
+    agent.stop()
+    offered = tmp_path / "offered.json"
+    if damage is not None:
+        offered.write_bytes(damage)
+    with Agent.start(state, enrolment=offered) as again:
+        assert again.infer("digits", ROWS[1]).class_index == 1
 
 
 def test_an_enrolment_whose_root_is_not_signed_by_itself_is_not_trusted(
@@ -146,10 +159,13 @@ def test_one_agent_at_a_time_runs_on_a_folder(agent: Agent, state: Path) -> None
     assert agent.infer("digits", ROWS[1]).class_index == 1
 
 
-def test_a_stopped_or_failed_agent_gives_its_folder_back(state: Path, tmp_path: Path) -> None:
+def test_a_stopped_or_failed_agent_gives_its_folder_back(
+    state: Path, tmp_path: Path, hub: Hub
+) -> None:
+    (tmp_path / "other.json").write_bytes(hub.enrolment(DeviceId("other")).to_bytes())
     for _ in range(2):
-        with pytest.raises(NotEnrolled):
-            Agent.start(state, enrolment=tmp_path / "missing.json")
+        with pytest.raises(WrongStateFolder):
+            Agent.start(state, enrolment=tmp_path / "other.json")
         Agent.start(state, options=OFFLINE).stop()
 
 
