@@ -43,6 +43,22 @@ def prepare_row(x: Any, preprocessing: Preprocessing | None, spec: TensorSpec) -
     return fit_row(_prepared(x, preprocessing, rows=None, name=spec.name), spec)
 
 
+class Preparation:
+    """What is done to each row of one package, and what of it is counted."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        """Take the package's preprocessing."""
+        self._preprocessing = preprocessing
+
+    def row(self, x: Any, spec: TensorSpec) -> NDArray[Any]:
+        """Return one row prepared; as ``prepare_row``."""
+        return prepare_row(x, self._preprocessing, spec)
+
+    def counted(self, x: Any) -> NDArray[Any]:
+        """Return what is counted of a row; as ``counted_row``."""
+        return counted_row(x)
+
+
 def prepare_rows(x: NDArray[Any], preprocessing: Preprocessing | None) -> NDArray[Any]:
     """Return many rows prepared, not yet fitted to an input.
 

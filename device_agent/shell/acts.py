@@ -10,8 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from device_agent.core import admission, probation
-from device_agent.core.counts import Counts
+from device_agent.core import admission
 from device_agent.core.deployment import Deployment, Happened
 from device_agent.core.records import SLOTS, ModelRecord, Slot
 from device_agent.core.states import Act, EventType, State
@@ -176,36 +175,17 @@ class Acts:
     def _look_at_probation(
         self, record: ModelRecord, deployment: Deployment, now_s: float
     ) -> Happened | None:
+        from device_agent.shell import observation  # here: few starts find a probation
+
+        elapsed_s = now_s - self._activated_s.get(record.name, now_s)
         model = self._live.get(record.name)
-        if model is None or model.digest != deployment.digest:
-            raise ModelRefused(
-                Reason.LOAD_FAILED, "the version in probation could not be loaded again"
-            )
-        other = _other(deployment.slot)
-        parent = (
-            packages.load_counts(self._storage, record.name, other)
-            if other in record.slots
-            else None
-        )
-        verdict = probation.hung(model.running_s) or probation.judge(
-            deployment.order.probation,
-            model.counts(),
-            parent,
-            now_s - self._activated_s.get(record.name, now_s),
-        )
-        return _happened_of(verdict)
+        return observation.look(self._storage, model, record, deployment, elapsed_s)
 
     def _deadline_passed(self, deployment: Deployment) -> Happened | None:
         if deployment.state is State.PROBATION:
-            model = self._live.get(deployment.model)
-            seen = model.counts() if model is not None else Counts()
-            verdict = probation.timed_out(deployment.order.probation, seen)
-            return Happened(
-                type=EventType.TIMED_OUT,
-                reason=verdict.reason,
-                detail=verdict.detail,
-                evidence=verdict.evidence,
-            )
+            from device_agent.shell import observation  # here: as above
+
+            return observation.time_is_up(self._live.get(deployment.model), deployment)
         return Happened(
             type=EventType.TIMED_OUT,
             reason=Reason.DOWNLOAD_TIMEOUT,
@@ -278,16 +258,3 @@ def _deployment_of(record: ModelRecord) -> Deployment:
 
 def _other(letter: str) -> str:
     return next(each for each in SLOTS if each != letter)
-
-
-def _happened_of(verdict: probation.Verdict) -> Happened | None:
-    if verdict.passed:
-        return replace(DONE, detail=verdict.detail, evidence=verdict.evidence)
-    if verdict.reason is None:
-        return None
-    return Happened(
-        type=EventType.REFUSED,
-        reason=verdict.reason,
-        detail=verdict.detail,
-        evidence=verdict.evidence,
-    )

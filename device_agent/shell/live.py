@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.core.counts import Counts
 from device_agent.monitor.tally import Tally
-from device_agent.processing.prepare import counted_row, prepare_row
 from device_agent.processing.rows import RowFit
 from device_agent.processing.scores import scores_of
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from device_agent.monitor.inputs import InputSketch
+    from device_agent.processing.prepare import Preparation
     from device_agent.protocol.plan import SketchPlan
     from device_agent.runtimes.contract import LoadedModel
 
@@ -77,6 +77,7 @@ class LiveModel:
         self._output_names = [spec.name for spec in variant.outputs]
         self._scores_at = self._output_names.index(variant.scores)
         self._fit: RowFit | None = None
+        self._prepare = _preparation(manifest)
 
     def answer(self, row: Any) -> Prediction:
         """Answer one row. The caller holds ``lock`` and has checked ``closed``.
@@ -86,9 +87,9 @@ class LiveModel:
             InferenceFailed: the runtime failed; counted as a failure.
         """
         manifest = self.manifest
-        preprocessing = manifest.preprocessing
+        prepare = self._prepare
         fit = self._fit or self._new_fit()
-        fitted = fit(row) if preprocessing is None else prepare_row(row, preprocessing, fit.spec)
+        fitted = fit(row) if prepare is None else prepare.row(row, fit.spec)
         started = self._called_ns = self._timer_ns()
         try:
             outputs = self._loaded.run([fitted])
@@ -103,7 +104,7 @@ class LiveModel:
         with self._counting:
             if self.inputs is not None:
                 # The reference profile is of rows as the application gives them.
-                self.inputs.observe(fitted if preprocessing is None else counted_row(row))
+                self.inputs.observe(fitted if prepare is None else prepare.counted(row))
             self.tally.observe(
                 latency_us=latency_us,
                 class_index=index,
@@ -236,6 +237,14 @@ class LiveModels:
         """Close every model."""
         for name in list(self._models):
             self.exchange(name, None)
+
+
+def _preparation(manifest: Manifest) -> Preparation | None:
+    if manifest.preprocessing is None:
+        return None
+    from device_agent.processing.prepare import Preparation  # here: many packages have none
+
+    return Preparation(manifest.preprocessing)
 
 
 def _is_finite(row: NDArray[Any]) -> bool:
