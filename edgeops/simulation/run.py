@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import signal
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from device_agent.shell.loop import AgentLoop
+from edgeops.simulation.disk import PowerCut
+from edgeops.simulation.hub import HubCrash
 from edgeops.simulation.invariants import Violation, Watch, check_end, check_event, check_rest
+from edgeops.simulation.runtime import ProcessKilled
 from edgeops.simulation.scenario import SCENARIOS, Scenario
 from edgeops.simulation.world import World
 
@@ -33,7 +38,8 @@ class Outcome:
         seed: the seed.
         scenario: the scenario's name.
         devices: how many there were.
-        violation: which invariant did not hold, empty if all did.
+        violation: which invariant did not hold, or what was raised and not caught; empty if all
+            is well.
         events: how many events happened.
         seconds: virtual seconds.
         faults: how often each kind of fault had its effect.
@@ -69,6 +75,8 @@ def simulate(
 ) -> Outcome:
     """Run one world from its beginning until it has come to rest, or an invariant breaks.
 
+    What the agent, the hub or the simulation raise and nobody catches is a violation, too.
+
     Args:
         seed: decides everything that chance decides.
         scenario: what kind of world it is.
@@ -77,8 +85,7 @@ def simulate(
     """
     world = World(seed, scenario, devices, agent=agent)
     try:
-        world.begin()
-        violation = _watched(world)
+        violation = _lived(world)
         world.time.note("world", violation or "has come to rest")
         return Outcome(
             seed=seed,
@@ -123,6 +130,17 @@ def _begin_worker() -> None:
     """Ctrl-C is for the one who shows the outcomes; faults are not worth a log here."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.disable()
+
+
+def _lived(world: World) -> str:
+    """Let a world live; return the violation, if there is one."""
+    try:
+        world.begin()
+        return _watched(world)
+    except (Exception, PowerCut, HubCrash, ProcessKilled) as error:  # noqa: BLE001 - a finding
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        return f"crashed: {type(error).__name__} at {where}: {error}"
 
 
 def _watched(world: World) -> str:

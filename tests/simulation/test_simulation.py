@@ -13,6 +13,7 @@ from logging import disable
 
 import pytest
 
+from device_agent.shell.loop import AgentLoop
 from edgeops.demo.processes import program
 from edgeops.simulation.run import simulate, simulate_all
 from edgeops.simulation.scenario import SCENARIOS, Fault
@@ -93,6 +94,21 @@ def test_a_planted_bug_is_found_and_its_replay_shows_it_again(name: str) -> None
             assert not simulate(found[0].seed, SCENARIOS[scenario]).violation
             return
     pytest.fail(f"{name} was not found in {ENOUGH} seeds")
+
+
+class UncaughtError(AgentLoop):
+    """Raises what nobody expects when it brings its models up."""
+
+    def _recover(self) -> None:
+        raise KeyError("slots")
+
+
+def test_an_error_that_nobody_catches_is_a_violation_of_its_seed() -> None:
+    outcome = simulate(3, SCENARIOS["calm"], agent=UncaughtError)
+    assert outcome.violation.startswith("crashed: KeyError at test_simulation.py:")
+    assert outcome.violation.endswith("'slots'")
+    assert outcome.replay.startswith("edgeops simulate --seed 3 --scenario calm ")
+    assert outcome.digest == simulate(3, SCENARIOS["calm"], agent=UncaughtError).digest
 
 
 def test_whoever_stops_asking_gets_what_was_done_and_no_process_is_left() -> None:
