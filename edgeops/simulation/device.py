@@ -13,11 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from device_agent.protocol.enrolment import Enrolment
 from device_agent.protocol.errors import AgentError, InferenceFailed, NoModel
+from device_agent.protocol.ids import Digest
 from device_agent.shell.doors import Clock, Doors
 from device_agent.shell.link import Connected, Disconnected, Message
 from device_agent.shell.live import LiveModels
@@ -43,6 +45,10 @@ OPTIONS = AgentOptions(
 )
 
 
+def _look_away(device: SimulatedDevice) -> None:
+    """Nobody is told."""
+
+
 @dataclass(slots=True)
 class Lived:
     """What a device has done over all its lives."""
@@ -52,6 +58,8 @@ class Lived:
     counters: Counter[str] = field(default_factory=Counter)
     accepted: int = 0
     """Inferences in windows that the outbox took."""
+    answered: Counter[Digest] = field(default_factory=Counter)
+    """Rows that each package was asked."""
 
 
 class SimulatedLink:
@@ -131,6 +139,7 @@ class SimulatedDevice:
         broker: SimulatedBroker,
         chance: random.Random,
         agent: Callable[..., AgentLoop] = AgentLoop,
+        on_step: Callable[[SimulatedDevice], None] = _look_away,
     ) -> None:
         """Prepare it; ``start`` switches it on.
 
@@ -141,6 +150,7 @@ class SimulatedDevice:
             broker: the world's.
             chance: its own.
             agent: makes the agent's loop.
+            on_step: told when a deployment has moved.
         """
         self.name = name
         self.chance = chance
@@ -157,6 +167,7 @@ class SimulatedDevice:
         self._time = time
         self._broker = broker
         self._agent = agent
+        self._on_step = on_step
         self._link = SimulatedLink(self, broker)
         self._loaded: set[str] = set()
         self._life = 0
@@ -297,13 +308,21 @@ class SimulatedDevice:
         put = outbox.put
 
         def counted(kind: str, body: bytes) -> None:
+            if kind == "event":
+                self._note_step(json.loads(body))
             self.effect()
             put(kind, body)
-            self.effect()
             if kind == "telemetry":
                 self.lived.accepted += json.loads(body)["inferences"]
+            self.effect()
 
         outbox.put = counted  # type: ignore[method-assign]
+
+    def _note_step(self, event: dict[str, Any]) -> None:
+        why = f", {event['reason']}" if event["reason"] else ""
+        said = f"version {event['version']} for {event['rollout']}: {event['state']}{why}"
+        self._time.note(self.name, said)
+        self._on_step(self)
 
     def _turn(self) -> None:
         self._infer()
@@ -314,9 +333,9 @@ class SimulatedDevice:
         self.running.turn(0)
 
     def _infer(self) -> None:
-        names = [name for name, _ in self.live.items()]
-        for name in names:
+        for name, model in list(self.live.items()):
             for _ in range(ROWS_A_TURN):
+                self.lived.answered[model.digest] += 1
                 row = np.array([self.chance.random() for _ in range(4)], np.float32)
                 try:
                     self.live.infer(name, row)

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import sqlalchemy as sa
+
 from device_agent.protocol import topics
 from device_agent.protocol.chunks import encode_chunk
 from device_agent.protocol.codec import decode, encode
 from device_agent.protocol.errors import ProtocolError
-from device_agent.protocol.orders import Ack, Epoch
+from device_agent.protocol.orders import Epoch
 from edgeops.delivery.demand import Demand
 from edgeops.domain.errors import EdgeopsError
 from edgeops.hub.handlers import Handlers
@@ -24,6 +26,7 @@ from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.network import HUB, SimulatedBroker
 from edgeops.simulation.scenario import Fault
 from edgeops.store.database import Database, Work
+from edgeops.store.schema import windows
 
 TICK_S = 2.0
 CHUNKS_A_TICK = 24
@@ -75,9 +78,6 @@ class SimulatedHub:
         self.context = replace(context, database=database)
         self.database = database
         self.is_up = False
-        self.taken: dict[str, int] = {}
-        """Inferences that the hub has of each device."""
-        self._seen: dict[str, dict[int, int]] = {}
         self._time = time
         self._broker = broker
         self._chance = chance
@@ -122,6 +122,13 @@ class SimulatedHub:
 
         return self.do(send)
 
+    def stored_inferences(self) -> dict[str, int]:
+        """Return how many inferences of each device the windows in the database have."""
+        inferences = sa.func.sum(windows.c.document["inferences"].as_integer())
+        query = sa.select(windows.c.device, inferences).group_by(windows.c.device)
+        with self.database.engine.connect() as connection:
+            return {name: int(count) for name, count in connection.execute(query)}
+
     # ---- within
 
     def _guard(self, act: Callable[[], object]) -> None:
@@ -158,27 +165,11 @@ class SimulatedHub:
             return
 
         def handle() -> None:
-            self._note_item(topic, payload)
             answer = self._handlers.handle(topic, payload)
             if answer is not None and answer.topic.endswith("/ack"):
-                self._count(topic, answer.payload)
                 self._broker.publish(answer.topic, answer.payload)
 
         self._guard(handle)
-
-    def _count(self, topic: str, answer: bytes) -> None:
-        """Count what an acknowledgement says is in the database, each item once."""
-        ack, device = Ack.from_document(decode(answer)), topic.split("/")[-2]
-        seen = self._seen.get(ack.stream, {})
-        for sequence in [each for each in seen if each <= ack.sequence]:
-            self.taken[device] = self.taken.get(device, 0) + seen[sequence]
-            seen[sequence] = 0
-
-    def _note_item(self, topic: str, payload: bytes) -> None:
-        if topic.endswith("/telemetry"):
-            item = decode(payload)
-            inferences = sum(window["inferences"] for window in item["windows"])
-            self._seen.setdefault(item["stream"], {}).setdefault(item["sequence"], inferences)
 
     def _tick(self) -> None:
         if self.is_up:

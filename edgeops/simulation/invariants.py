@@ -1,34 +1,65 @@
-"""What must hold after every event of a simulated world, and when it has come to rest.
+"""What must hold after every event of a simulated world; ``rest`` has what holds in the end.
 
-1. A device on which a version was committed has a model that answers whenever its agent runs (but
-   for safe mode), and everything that its slots keep is on its disk.
-2. What answers was signed, and is no older than the floor, but for a version committed here.
-3. No telemetry that was accepted is lost and none is counted twice; no command is obeyed twice.
+1. A device that committed a version, as the world saw it, has a model that answers whenever its
+   agent runs (but for safe mode, and for a version that ended the process again and again), and
+   everything that its slots keep is on its disk.
+2. What answers was signed, passed its self-test, was committed here or is on trial, and is no
+   older than what was committed, but for a version committed here. Neither that floor nor a
+   refusal for good is ever forgotten.
+3. No telemetry that was accepted is lost and none is counted twice, by the hub's own tables; no
+   version is judged by another's counts; no command is obeyed twice.
 4. A device's generation never goes back, and no task of its loop meets a defect; when the faults
    are over, every deployment ends.
 5. When the faults are over, the hub sees every device as it is.
-6. No device is at a rollout whose wave has not opened.
-7. A device's disk holds what three versions need, and little more.
+6. No more devices are at a rollout than its plan allows by who has committed: canary first.
+7. A device's disk holds what three versions need, and little more; at rest, what its slots need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from device_agent.core.records import ModelRecord
-from device_agent.protocol.ids import DeviceId
+from device_agent.core.states import State
+from device_agent.protocol.ids import Digest
 from device_agent.protocol.reasons import Reason
 from device_agent.shell.blobs import blob_path
-from edgeops.domain.fleet import Device
+from device_agent.shell.live import LiveModel
+from edgeops.domain.rollout import Policy
 from edgeops.simulation.device import SimulatedDevice
-from edgeops.simulation.packages import ARTIFACT_BYTES
+from edgeops.simulation.packages import Behaviour
+from edgeops.simulation.witness import BACK, Past
 from edgeops.simulation.world import MODEL, World
 
-DISK_BYTES = 4 * (ARTIFACT_BYTES + 2_000) + 40_000
+COUNT_AGAIN_S = 5.0
+"""Seconds between two looks into the hub's tables."""
+ON_TRIAL = frozenset(
+    {State.ACTIVATE, State.PROBATION, State.COMMIT, State.COMMITTED, State.ROLL_BACK}
+)
+ENDS_PROCESS = frozenset({Behaviour.KILLS, Behaviour.KILLS_AGAIN})
+FAILS_SELF_TEST = frozenset(
+    {
+        Behaviour.LOAD_FAILED,
+        Behaviour.GOLDEN_MISMATCH,
+        Behaviour.SELF_TEST_HANGS,
+        Behaviour.SELF_TEST_CRASHES,
+    }
+)
 
 
 class Violation(Exception):
     """An invariant does not hold; the message says which, for whom and how."""
+
+
+class Watch:
+    """What was seen of the devices before."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.generations: dict[str, int] = {}
+        self.rollouts: dict[str, str] = {}
+        self.live: dict[str, LiveModel] = {}
+        self.count_again_s = 0.0
 
 
 def check_event(world: World, watch: Watch) -> None:
@@ -40,64 +71,42 @@ def check_event(world: World, watch: Watch) -> None:
     for device in world.devices:
         if device.loop is None or not device.is_ready:
             continue
+        world.witness.look(device)
         for number, check in _AT_ANY_MOMENT:
             found = check(world, device, watch)
             if found:
                 raise Violation(f"invariant {number}: {device.name} {found}")
+    if world.time.now_s >= watch.count_again_s:
+        watch.count_again_s = world.time.now_s + COUNT_AGAIN_S
+        check_counts(world)
 
 
-def check_rest(world: World) -> str:
-    """Return why a world has not come to rest, empty if it has: invariants 4 and 5."""
-    with world.hub.context.database.read() as work:
-        open_rollouts = [r.id for r in work.rollouts.in_states() if r.state in world.open_states]
-        if open_rollouts:
-            return f"4: rollout {open_rollouts[0]} is under way"
-        for device in world.devices:
-            wanted = work.fleet.desired_of(DeviceId(device.name)).generation
-            known = work.fleet.get(DeviceId(device.name))
-            why = _unsettled(device, wanted) or _seen_otherwise(device, known)
-            if why:
-                return f"{why[0]}: {device.name} {why[1]}"
-    return ""
+def check_counts(world: World, *, everything: bool = False) -> None:
+    """Check invariant 3 by the windows in the hub's database.
 
-
-def check_end(world: World) -> None:
-    """Check what holds once a world has come to rest: invariant 3.
+    Args:
+        world: the world.
+        everything: nothing is under way, so that all that was accepted is there.
 
     Raises:
-        Violation: telemetry was lost.
+        Violation: telemetry was lost or counted twice.
     """
+    stored = world.hub.stored_inferences()
     for device in world.devices:
-        taken, accepted = world.hub.taken.get(device.name, 0), device.lived.accepted
-        if taken < accepted:
+        has, accepted = stored.get(device.name, 0), device.lived.accepted
+        if has > accepted or (everything and has < accepted):
             raise Violation(
                 f"invariant 3: {device.name} accepted {accepted} inferences for the hub, "
-                f"which has {taken}"
+                f"whose windows have {has}"
             )
 
 
-class Watch:
-    """What was seen of the devices before."""
-
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.generations: dict[str, int] = {}
-        self.rollouts: dict[str, str] = {}
-        self.has_committed: set[str] = set()
-
-
 def _serves(world: World, device: SimulatedDevice, watch: Watch) -> str:
-    record = _record(device)
-    if record is not None and any(slot.committed for slot in record.slots.values()):
-        watch.has_committed.add(device.name)
-    elif record is not None and Reason.KILLED_AGENT in record.quarantine.values():
-        watch.has_committed.discard(device.name)  # all that was committed ends the process
+    record, past = _record(device), world.witness.of(device)
     safe = device.running.is_in_safe_mode
-    if device.name in watch.has_committed and not safe and device.live.get(MODEL) is None:
-        return "had a committed version, and none answers"
-    if record is None:
-        return ""
-    for slot in record.slots.values():
+    if device.live.get(MODEL) is None and not safe and _must_serve(world, record, past):
+        return f"committed version {past.committed[past.newest or Digest('')]}, and none answers"
+    for slot in record.slots.values() if record is not None else ():
         package = world.packages_by_digest[slot.manifest.digest]
         for digest in (package.digest, *package.blobs) if slot.committed else ():
             if not device.disk.has(blob_path(digest)):
@@ -105,21 +114,61 @@ def _serves(world: World, device: SimulatedDevice, watch: Watch) -> str:
     return ""
 
 
-def _is_signed(world: World, device: SimulatedDevice, watch: Watch) -> str:
+def _must_serve(world: World, record: ModelRecord | None, past: Past) -> bool:
+    """Tell whether a model has to answer; not if all that was committed ends the process."""
+    if past.newest is None or record is None:
+        return past.newest is not None
+    ends_process = world.packages_by_digest[past.newest].behaviour in ENDS_PROCESS
+    if ends_process and record.quarantine.get(past.newest) is Reason.KILLED_AGENT:
+        return any(slot.committed for slot in record.slots.values())
+    return True
+
+
+def _may_answer(world: World, device: SimulatedDevice, watch: Watch) -> str:
     live, record = device.live.get(MODEL), _record(device)
     if live is None or record is None:
         return ""
-    if live.digest not in world.packages_by_digest:
+    package = world.packages_by_digest.get(live.digest)
+    if package is None:
         return "answers with a package that nobody signed"
-    if live.manifest.version < record.floor and not record.is_known_good(live.digest):
-        return f"answers with version {live.manifest.version}, the floor is {record.floor}"
+    number, past = live.manifest.version, world.witness.of(device)
+    if package.behaviour in FAILS_SELF_TEST:
+        return f"answers with version {number}, which fails its self-test"
+    running = record.deployment
+    tried = running is not None and running.state in ON_TRIAL and running.digest == live.digest
+    was_committed = live.digest in past.committed or live.digest in past.tentative
+    if not was_committed and not tried:
+        return f"answers with version {number}, neither committed nor on trial"
+    if not was_committed and number < past.floor:
+        return f"answers with version {number}, it committed {past.floor}"
     return ""
 
 
-def _counts_once(world: World, device: SimulatedDevice, watch: Watch) -> str:
-    taken, made = world.hub.taken.get(device.name, 0), device.lived.inferences
-    if taken > made:
-        return f"made {made} inferences, the hub counted {taken}"
+def _remembers(world: World, device: SimulatedDevice, watch: Watch) -> str:
+    record, past = _record(device), world.witness.of(device)
+    floor, quarantine = (record.floor, record.quarantine) if record is not None else (0, {})
+    if floor < past.floor:
+        return f"committed version {past.floor}, and its floor is {floor}"
+    for digest, reason in past.refused.items():
+        if digest not in quarantine:
+            number = world.packages_by_digest[digest].manifest.version
+            return f"has forgotten that it refused version {number}: {reason.value}"
+    return ""
+
+
+def _counts_its_own(world: World, device: SimulatedDevice, watch: Watch) -> str:
+    live = device.live.get(MODEL)
+    if live is None or watch.live.get(device.name) is live:
+        return ""
+    watch.live[device.name] = live
+    counted, answered = live.counts().inferences, device.lived.answered[live.digest]
+    version = live.manifest.version
+    if counted > answered:
+        return f"has counted {counted} inferences of version {version}, which answered {answered}"
+    return ""
+
+
+def _obeys_once(world: World, device: SimulatedDevice, watch: Watch) -> str:
     sent, obeyed = world.commands.get(device.name, 0), device.commands_obeyed
     return f"obeyed {obeyed} commands, {sent} were sent" if obeyed > sent else ""
 
@@ -137,27 +186,38 @@ def _has_no_defect(world: World, device: SimulatedDevice, watch: Watch) -> str:
 
 def _waits_its_turn(world: World, device: SimulatedDevice, watch: Watch) -> str:
     record = _record(device)
-    running = record.deployment if record is not None else None
-    if running is None or watch.rollouts.get(device.name) == running.order.rollout:
+    rollout = record.deployment.order.rollout if record and record.deployment else ""
+    if watch.rollouts.get(device.name) == rollout or not rollout or rollout.endswith(BACK):
         return ""
-    watch.rollouts[device.name] = running.order.rollout
-    with world.hub.context.database.read() as work:
-        rollout = work.rollouts.get(running.order.rollout)
-    for member in rollout.members if rollout is not None else ():
-        if rollout is not None and member.device == device.name and member.wave > rollout.wave:
-            return f"is at {rollout.id} in wave {member.wave}, open is {rollout.wave}"
+    watch.rollouts[device.name] = rollout
+    begun, done = world.witness.begun[rollout], world.witness.done.get(rollout, set())
+    most = most_at_it(world.policy, len(world.devices), len(done))
+    if len(begun) > most:
+        return f"is one of {len(begun)} at {rollout}; {len(done)} committed, so {most} may be"
     return ""
+
+
+def most_at_it(policy: Policy, devices: int, committed: int) -> int:
+    """Return how many devices may have begun with a rollout when so many have committed it.
+
+    A wave opens when everybody of those before has committed, so this is the end of the first
+    wave that has not.
+    """
+    steps = (max(policy.canary, -(-devices * percent // 100)) for percent in policy.steps)
+    return next((end for end in (policy.canary, *steps) if committed < end), devices)
 
 
 def _is_bounded(world: World, device: SimulatedDevice, watch: Watch) -> str:
     used = device.disk.used_bytes
-    return f"uses {used} bytes of its disk" if used > DISK_BYTES else ""
+    return f"uses {used} bytes of its disk" if used > world.room_bytes else ""
 
 
 _AT_ANY_MOMENT: tuple[tuple[int, Callable[[World, SimulatedDevice, Watch], str]], ...] = (
     (1, _serves),
-    (2, _is_signed),
-    (3, _counts_once),
+    (2, _may_answer),
+    (2, _remembers),
+    (3, _counts_its_own),
+    (3, _obeys_once),
     (4, _goes_on),
     (4, _has_no_defect),
     (6, _waits_its_turn),
@@ -167,34 +227,3 @@ _AT_ANY_MOMENT: tuple[tuple[int, Callable[[World, SimulatedDevice, Watch], str]]
 
 def _record(device: SimulatedDevice) -> ModelRecord | None:
     return device.running.records.get(MODEL)
-
-
-def _unsettled(device: SimulatedDevice, wanted: int) -> tuple[int, str] | None:
-    if device.loop is None:
-        return 4, "is off"
-    if device.loop.generation != wanted:
-        return 4, f"is at generation {device.loop.generation}, wanted is {wanted}"
-    for record in device.loop.records.values():
-        running = record.deployment
-        if running is not None and not running.is_final:
-            return 4, f"has a deployment in {running.state.value}"
-    waiting = device.loop.outbox_depth
-    return (4, f"has {waiting} items in its outbox") if waiting else None
-
-
-def _seen_otherwise(device: SimulatedDevice, known: Device | None) -> tuple[int, str] | None:
-    return next(_differences(device, known), None)
-
-
-def _differences(device: SimulatedDevice, known: Device | None) -> Iterator[tuple[int, str]]:
-    if known is None or known.reported is None:
-        yield 5, "was never seen by the hub"
-        return
-    if not known.presence.online:
-        yield 5, "lives, and the hub has it for dead"
-    model = known.reported.models.get(MODEL)
-    seen = model.active.version if model is not None and model.active is not None else None
-    live = device.live.get(MODEL)
-    serves = live.manifest.version if live is not None else None
-    if seen != serves:
-        yield 5, f"serves {serves}, the hub sees {seen}"

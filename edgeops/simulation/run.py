@@ -15,7 +15,8 @@ from pathlib import Path
 from device_agent.shell.loop import AgentLoop
 from edgeops.simulation.disk import PowerCut
 from edgeops.simulation.hub import HubCrash
-from edgeops.simulation.invariants import Violation, Watch, check_end, check_event, check_rest
+from edgeops.simulation.invariants import Violation, Watch, check_event
+from edgeops.simulation.rest import check_end, check_rest, serves_only_good
 from edgeops.simulation.runtime import ProcessKilled
 from edgeops.simulation.scenario import SCENARIOS, Scenario
 from edgeops.simulation.world import World
@@ -40,6 +41,7 @@ class Outcome:
         devices: how many there were.
         violation: which invariant did not hold, or what was raised and not caught; empty if all
             is well.
+        installs: how many deployments were committed.
         events: how many events happened.
         seconds: virtual seconds.
         faults: how often each kind of fault had its effect.
@@ -51,6 +53,7 @@ class Outcome:
     scenario: str
     devices: int
     violation: str
+    installs: int
     events: int
     seconds: float
     faults: Mapping[str, int]
@@ -92,6 +95,7 @@ def simulate(
             scenario=scenario.name,
             devices=devices,
             violation=violation,
+            installs=world.witness.installs,
             events=world.time.events,
             seconds=world.time.now_s,
             faults={name: n for name, n in sorted(world.time.faults.items()) if n},
@@ -144,17 +148,26 @@ def _lived(world: World) -> str:
 
 
 def _watched(world: World) -> str:
-    """Let events happen until the world is at rest; return the violation, if there is one."""
-    watch, give_up_s = Watch(), world.scenario.faults_s + REST_WITHIN_S
-    check_s = world.scenario.faults_s
+    """Let events happen until the world is at rest, twice; return the violation, if any.
+
+    At the first rest the last version is rolled out, which is good: it shows that all works.
+    """
+    watch, check_s = Watch(), world.scenario.faults_s
+    give_up_s, must_succeed = check_s + REST_WITHIN_S, False
     try:
         while world.time.next_event(give_up_s):
             check_event(world, watch)
-            if world.time.now_s >= check_s and world.is_finished:
-                if not check_rest(world):
-                    check_end(world)
-                    return ""
-                check_s = world.time.now_s + REST_CHECK_S
+            if world.time.now_s < check_s or not world.is_finished:
+                continue
+            check_s = world.time.now_s + REST_CHECK_S
+            if check_rest(world):
+                continue
+            if world.is_proved:
+                check_end(world, must_succeed=must_succeed)
+                return ""
+            must_succeed = serves_only_good(world)
+            give_up_s = world.time.now_s + REST_WITHIN_S
+            world.prove()
     except Violation as violation:
         return str(violation)
     return f"invariant {check_rest(world) or 'unknown: nothing is planned any more'}"

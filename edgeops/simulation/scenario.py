@@ -42,7 +42,8 @@ class Scenario:
         faults_s: until when faults strike, in seconds of the world.
         bad_network: messages are lost, repeated, delayed and spoiled while faults strike.
         bad_models: share of the versions, after the first, that are bad.
-        versions: how many versions are rolled out.
+        versions: how many versions are rolled out while faults strike. One more, which is good,
+            comes when the world is at rest: every device must commit it.
     """
 
     name: str
@@ -53,6 +54,11 @@ class Scenario:
     bad_network: bool = True
     bad_models: float = 0.5
     versions: int = 3
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing bad happens at all."""
+        return not (self.faults or self.bad_network or self.bad_models)
 
 
 EVERYTHING = dict.fromkeys(Fault, 1.0)

@@ -27,6 +27,7 @@ from edgeops.simulation.packages import (
     seeded_key,
 )
 from edgeops.simulation.scenario import Fault, Scenario
+from edgeops.simulation.witness import Witness
 from edgeops.store.blobs import MemoryBlobStore
 
 MODEL = ModelName("kws")
@@ -47,6 +48,8 @@ POLICY = Policy(
 )
 OPERATOR_S = 8.0
 COMMAND_SHARE = 0.3
+DOCUMENTS_BYTES = 6_000
+"""What a device keeps beside packages: identity, trust, journal, counts, starts, commands."""
 OPEN = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
 
 
@@ -71,6 +74,7 @@ class World:
         """
         self.scenario = scenario
         self.time = VirtualTime()
+        self.witness = Witness(MODEL)
         self.commands: dict[str, int] = {}
         self.chance = random.Random(f"{seed} world")
         self.broker = SimulatedBroker(self.time, random.Random(f"{seed} network"))
@@ -81,8 +85,12 @@ class World:
         self.devices = tuple(self._make_device(seed, n, agent) for n in range(devices))
         self._next_version = 1
         self.packages_by_digest = {package.digest: package for package in self.packages}
+        sizes = (len(p.data) + sum(map(len, p.blobs.values())) for p in self.packages)
+        self.room_bytes = 3 * max(sizes) + DOCUMENTS_BYTES
+        """What the disk of a device may hold: two slots, and what is under way."""
 
     open_states = OPEN
+    policy = POLICY
 
     @property
     def are_faults_over(self) -> bool:
@@ -91,8 +99,17 @@ class World:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the operator has nothing left to roll out."""
+        """Whether all was rolled out that is rolled out while faults strike."""
+        return self._next_version > self.scenario.versions
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the last version, which is good, was rolled out too, with no fault left."""
         return self._next_version > len(self.packages)
+
+    def prove(self) -> None:
+        """Roll out the last version; again later, if the hub does not do it."""
+        self.hub.do(self._roll_out_next)
 
     def begin(self) -> None:
         """Plan the first events."""
@@ -114,9 +131,10 @@ class World:
     # ---- who is there
 
     def _make_packages(self) -> tuple[SimulatedPackage, ...]:
-        made = []
-        for number in range(1, self.scenario.versions + 1):
-            is_bad = number > 1 and self.chance.random() < self.scenario.bad_models
+        made, last = [], self.scenario.versions + 1
+        for number in range(1, last + 1):
+            may_be_bad = 1 < number < last
+            is_bad = may_be_bad and self.chance.random() < self.scenario.bad_models
             behaviour = self.chance.choice(BAD) if is_bad else Behaviour.GOOD
             made.append(make_package(self.keys, self.chance, MODEL, number, behaviour))
             self.time.note("world", f"version {number} is {behaviour}")
@@ -159,6 +177,7 @@ class World:
             broker=self.broker,
             chance=random.Random(f"{seed} {name}"),
             agent=agent,
+            on_step=self.witness.look,
         )
 
     # ---- the operator
@@ -169,7 +188,7 @@ class World:
             name = self.chance.choice(self.devices).name
             if self.hub.send_command(name):
                 self.commands[name] = self.commands.get(name, 0) + 1
-        if self._next_version <= len(self.packages):
+        if not self.is_finished:
             self.hub.do(self._roll_out_next)
         self.time.after(OPERATOR_S, self._operate)
 

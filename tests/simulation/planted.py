@@ -7,16 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from device_agent.core.deployment import Happened
-from device_agent.core.states import EventType
+from device_agent.core.records import ModelRecord
+from device_agent.core.states import Act, EventType
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.orders import Command
 from device_agent.protocol.topics import DownTopic
 from device_agent.shell import journal, packages
+from device_agent.shell.acts import Acts
 from device_agent.shell.blobs import collect_garbage
 from device_agent.shell.commands import CommandLog, Standing
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.doors import Doors
 from device_agent.shell.loop import DESIRED_PATH, AgentLoop
+from device_agent.shell.outcome import Outcome
 from device_agent.shell.storage import DiskStorage
 
 
@@ -98,6 +101,54 @@ class CollectedFallback(AgentLoop):
         super()._recover()
 
 
+class Hoarder(Deployer):
+    """Keeps every package that ever came."""
+
+    def _collect_garbage(self) -> None:
+        """Collect nothing."""
+
+
+class NoCollection(AgentLoop):
+    def _recover(self) -> None:
+        self._deployer.__class__ = Hoarder
+        super()._recover()
+
+
+class ForgetfulActs(Acts):
+    """Commits without raising the floor."""
+
+    def carry_out(self, act: Act, record: ModelRecord, now_s: float) -> Outcome:
+        after, happened = super().carry_out(act, record, now_s)
+        return replace(after, floor=0), happened
+
+
+class NoFloor(AgentLoop):
+    def _recover(self) -> None:
+        self._deployer.acts.__class__ = ForgetfulActs
+        super()._recover()
+
+
+class Deaf(AgentLoop):
+    """Obeys no order at all."""
+
+    def _on_desired(self, topic: DownTopic, payload: bytes) -> None:
+        self.counters["desired.not_newer"] += 1
+
+
+class Uncommitted(Acts):
+    """Ends a deployment well, and does not say in the record that it did."""
+
+    def carry_out(self, act: Act, record: ModelRecord, now_s: float) -> Outcome:
+        after, happened = super().carry_out(act, record, now_s)
+        return (record if act is Act.COMMIT_SLOT else after), happened
+
+
+class NoCommit(AgentLoop):
+    def _recover(self) -> None:
+        self._deployer.acts.__class__ = Uncommitted
+        super()._recover()
+
+
 PLANTED: Mapping[str, tuple[str, Callable[..., AgentLoop]]] = {
     "missing fsync": ("power", missing_fsync),
     "counter after load": ("models", CounterAfterLoad),
@@ -106,3 +157,11 @@ PLANTED: Mapping[str, tuple[str, Callable[..., AgentLoop]]] = {
     "GC of the previous slot": ("calm", CollectedFallback),
 }
 """Name → scenario in which it shows, and the agent that has it."""
+
+ALSO_PLANTED: Mapping[str, tuple[str, Callable[..., AgentLoop], str]] = {
+    "no garbage collection": ("everything", NoCollection, "invariant 7"),
+    "floor never raised": ("everything", NoFloor, "invariant 2"),
+    "nothing is ever installed": ("calm", Deaf, "invariant 4"),
+    "commit not marked": ("models", NoCommit, "invariant"),
+}
+"""Bugs that invariants which trust the device's own record do not see, and who finds them."""

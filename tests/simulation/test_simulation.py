@@ -15,9 +15,11 @@ import pytest
 
 from device_agent.shell.loop import AgentLoop
 from edgeops.demo.processes import program
+from edgeops.domain.rollout import Policy
+from edgeops.simulation.invariants import most_at_it
 from edgeops.simulation.run import simulate, simulate_all
 from edgeops.simulation.scenario import SCENARIOS, Fault
-from tests.simulation.planted import PLANTED
+from tests.simulation.planted import ALSO_PLANTED, PLANTED
 
 SEEDS = 300
 JOBS = 2
@@ -39,14 +41,22 @@ def test_every_invariant_holds_for_three_hundred_seeds_of_every_fault(part: int)
     count = SEEDS // SLICES
     outcomes = list(simulate_all(range(part * count, (part + 1) * count), jobs=JOBS))
     assert [f"{each.violation}; again: {each.replay}" for each in outcomes if each.violation] == []
+    assert sum(each.installs for each in outcomes) > 5 * count, "hardly anything is installed"
     faults = sum((Counter(each.faults) for each in outcomes), Counter[str]())
     assert {name: faults[name] for name in HAPPEN if faults[name] < count // 5} == {}
 
 
 @pytest.mark.parametrize("name", [name for name in SCENARIOS if name != "everything"])
 def test_every_other_scenario_holds_too(name: str) -> None:
-    for outcome in simulate_all(range(8), SCENARIOS[name], jobs=JOBS):
+    outcomes = list(simulate_all(range(8), SCENARIOS[name], jobs=JOBS))
+    for outcome in outcomes:
         assert not outcome.violation, outcome.replay
+    assert sum(outcome.installs for outcome in outcomes) > 5 * len(outcomes)
+
+
+def test_on_a_calm_day_every_device_commits_every_version() -> None:
+    calm = SCENARIOS["calm"]
+    assert simulate(1, calm, devices=5).installs == 5 * (calm.versions + 1)
 
 
 def test_every_fault_has_its_scenario() -> None:
@@ -94,6 +104,27 @@ def test_a_planted_bug_is_found_and_its_replay_shows_it_again(name: str) -> None
             assert not simulate(found[0].seed, SCENARIOS[scenario]).violation
             return
     pytest.fail(f"{name} was not found in {ENOUGH} seeds")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", ALSO_PLANTED)
+def test_a_bug_is_found_that_the_record_of_the_device_does_not_show(name: str) -> None:
+    scenario, agent, who = ALSO_PLANTED[name]
+    for seed in range(50):
+        violation = simulate(seed, SCENARIOS[scenario], agent=agent).violation
+        if violation:
+            assert violation.startswith(who), violation
+            return
+    pytest.fail(f"{name} was not found in 50 seeds")
+
+
+@pytest.mark.parametrize(
+    ("committed", "most"), [(0, 2), (1, 2), (2, 5), (4, 5), (5, 10), (9, 10), (10, 10)]
+)
+def test_a_plan_says_how_many_devices_may_have_begun_by_how_many_committed(
+    committed: int, most: int
+) -> None:
+    assert most_at_it(Policy(canary=2, steps=(10, 50, 100)), 10, committed) == most
 
 
 class UncaughtError(AgentLoop):
