@@ -10,7 +10,7 @@ import json
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,17 @@ from typing import Any
 import numpy as np
 
 from device_agent.protocol.enrolment import Enrolment
-from device_agent.protocol.errors import AgentError, InferenceFailed, NoModel
+from device_agent.protocol.errors import AgentError, InferenceFailed, NoModel, StorageFailed
 from device_agent.protocol.ids import Digest
+from device_agent.protocol.reasons import Reason
 from device_agent.shell.doors import Clock, Doors
-from device_agent.shell.link import Connected, Disconnected, Message
 from device_agent.shell.live import LiveModels
 from device_agent.shell.loop import AgentLoop
 from device_agent.shell.options import AgentOptions
 from device_agent.shell.storage import DiskStorage
 from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.disk import Kept, PowerCut, SimulatedDisk
+from edgeops.simulation.link import SimulatedLink
 from edgeops.simulation.network import SimulatedBroker
 from edgeops.simulation.runtime import ProcessKilled, SimulatedRuntime
 from edgeops.simulation.scenario import Fault
@@ -36,6 +37,8 @@ ROOT = Path("/state")
 WORLD_BEGAN_S = 1_780_000_000.0
 """Wall-clock time at which the simulated world begins."""
 TURN_S = 2.0
+MOST_SILENT_S = 20.0
+"""How late a device notices that it is cut off."""
 ROWS_A_TURN = 6
 OPTIONS = AgentOptions(
     heartbeat_s=30.0,
@@ -60,71 +63,6 @@ class Lived:
     """Inferences in windows that the outbox took."""
     answered: Counter[Digest] = field(default_factory=Counter)
     """Rows that each package was asked."""
-
-
-class SimulatedLink:
-    """Fulfils ``LinkLike`` on a simulated broker. Each connection may fail by a seed."""
-
-    def __init__(self, device: SimulatedDevice, broker: SimulatedBroker) -> None:
-        """Begin without a connection."""
-        self._device = device
-        self._broker = broker
-        self.connected = False
-
-    def start(self) -> None:
-        """Begin to connect."""
-        self._device.later(self._device.chance.uniform(0.05, 1.0), self._connect)
-
-    def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
-        """Say farewell if connected, and end."""
-        if farewell is not None and self.connected:
-            self._broker.publish(*farewell, qos=1, retain=True)
-        self._broker.disconnect(self._device.name, gracefully=True)
-        self.connected = False
-
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
-        """Hand a message over; the power may go before or after it."""
-        self._device.effect()
-        if not self.connected:
-            return False
-        self._broker.publish(topic, payload, qos=qos, retain=retain)
-        self._device.effect()
-        return True
-
-    def subscribe(self, filters: Sequence[str], *, qos: int = 1) -> None:
-        """Subscribe, if connected; the connection may be lost before the broker has it."""
-        if self.connected and self._broker.loses_subscription():
-            self.lose("lost at a subscription")
-        elif self.connected:
-            self._broker.subscribe(self._device.name, filters, qos)
-
-    def unsubscribe(self, filters: Sequence[str]) -> None:
-        """Unsubscribe, if connected."""
-        if self.connected:
-            self._broker.unsubscribe(self._device.name, filters)
-
-    def lose(self, cause: str) -> None:
-        """Lose the connection; the broker notices late. The agent tries again after a while."""
-        if self.connected:
-            self.connected = False
-            self._broker.disconnect(self._device.name, gracefully=False)
-            self._device.put(Disconnected(cause=cause))
-        self._device.later(self._device.chance.uniform(1.0, 8.0), self._connect)
-
-    def _connect(self) -> None:
-        if self.connected:
-            return
-        if self._device.is_cut_off:
-            self.lose("no route")
-            return
-        loop = self._device.running
-        session = loop.next_session()
-        self.connected = True
-        self._broker.connect(self._device.name, self._receive, loop.will(session))
-        self._device.put(Connected(session=session))
-
-    def _receive(self, topic: str, payload: bytes) -> None:
-        self._device.put(Message(topic=topic, payload=payload))
 
 
 class SimulatedDevice:
@@ -230,6 +168,10 @@ class SimulatedDevice:
         refused = self.lived.counters["command.not_executed"] + now["command.not_executed"]
         return heard - refused
 
+    def count_fault(self, name: str) -> None:
+        """Count a fault that had its effect here."""
+        self._time.faults[name] += 1
+
     def effect(self) -> None:
         """Count an effect: before it the power may go."""
         if self.cut_in is not None:
@@ -240,10 +182,10 @@ class SimulatedDevice:
     # ---- what happens to it
 
     def cut_off(self, for_s: float) -> None:
-        """Take the network away for a while."""
+        """Take the network away for a while; that it is gone is noticed late."""
         self.is_cut_off = True
         self._time.faults[Fault.PARTITION] += self._link.connected
-        self._guard(lambda: self._link.lose("cut off"))
+        self._link.fall_silent(self.chance.uniform(0.0, min(for_s, MOST_SILENT_S)))
 
         def restore() -> None:
             self.is_cut_off = False
@@ -311,12 +253,19 @@ class SimulatedDevice:
             if kind == "event":
                 self._note_step(json.loads(body))
             self.effect()
+            self._refuse_if_full(len(body))
             put(kind, body)
             if kind == "telemetry":
                 self.lived.accepted += json.loads(body)["inferences"]
             self.effect()
 
         outbox.put = counted  # type: ignore[method-assign]
+
+    def _refuse_if_full(self, size_bytes: int) -> None:
+        """The outbox's database is on the same disk, though it is simulated in memory."""
+        if self.disk.free_bytes() < size_bytes:
+            self.count_fault("outbox_refused")
+            raise StorageFailed(Reason.DISK_FULL, "outbox: the simulated disk is full")
 
     def _note_step(self, event: dict[str, Any]) -> None:
         why = f", {event['reason']}" if event["reason"] else ""

@@ -49,6 +49,8 @@ class _Session:
     will: tuple[str, bytes] | None = None
     connection: int = 0
     newest: int = 0
+    is_silent: bool = False
+    """Whether the way to it is cut, which neither side has noticed."""
 
 
 class SimulatedBroker:
@@ -71,7 +73,7 @@ class SimulatedBroker:
         session = self._sessions[name] if known else _Session()
         session.connection = self._sessions[name].connection + 1 if name in self._sessions else 1
         self._sessions[name] = session
-        session.receive, session.will = receive, will
+        session.receive, session.will, session.is_silent = receive, will, False
         queued, session.queued = session.queued, []
         for topic, payload in queued:
             self._send(name, topic, payload, 1)
@@ -86,6 +88,11 @@ class SimulatedBroker:
             # Said even if the client is long back: a broker may notice late.
             late_s = self._chance.uniform(0.0, WILL_AFTER_S)
             self._time.after(late_s, lambda: self.publish(*will, qos=1, retain=True))
+
+    def silence(self, name: str) -> None:
+        """Let nothing reach a client until it connects again; the broker does not notice."""
+        if name in self._sessions:
+            self._sessions[name].is_silent = True
 
     def loses_subscription(self) -> bool:
         """Tell whether the next subscription does not reach the broker."""
@@ -155,7 +162,8 @@ class SimulatedBroker:
         session = self._sessions.get(name)
         if session is None:
             return
-        if session.receive is not None and session.connection == connection:
+        here = session.receive is not None and session.connection == connection
+        if session.receive is not None and here and not session.is_silent:
             self._time.faults["message_reordered"] += number < session.newest
             session.newest = max(session.newest, number)
             session.receive(topic, payload)

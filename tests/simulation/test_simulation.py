@@ -29,6 +29,7 @@ HAPPEN = (
     *("bad_model", "process_killed", "session_forgotten", "message_lost_with_connection"),
     *("message_dropped", "message_repeated", "message_reordered"),
     *("message_delayed", "message_spoiled", "subscription_lost"),
+    *("message_lost_in_silence", "outbox_refused"),
 )
 """Faults that must have had an effect, each at least once in five worlds."""
 ENOUGH = 1000
