@@ -12,12 +12,21 @@ from contextlib import nullcontext
 from dataclasses import asdict
 
 import click
+from click.core import ParameterSource
 from rich.live import Live
 from rich.table import Table
 
-from edgeops.cli.output import EXIT_FAILED, console, errors_shown, output_option, say, show_json
+from edgeops.cli.output import (
+    EXIT_FAILED,
+    console,
+    errors_shown,
+    output_option,
+    plain,
+    say,
+    show_json,
+)
 from edgeops.simulation.run import DEVICES, Outcome, simulate_all
-from edgeops.simulation.scenario import SCENARIOS, find_scenario
+from edgeops.simulation.scenario import SCENARIOS
 
 MOST_SHOWN = 20
 
@@ -30,7 +39,7 @@ class Summary:
         self.scenario = scenario
         self.devices = devices
         self.seeds = seeds
-        self.done = self.events = 0
+        self.done = self.events = self.installs = 0
         self.faults = Counter[str]()
         self.virtual_s = 0.0
         self.violations: list[Outcome] = []
@@ -41,6 +50,7 @@ class Summary:
         """Count an outcome."""
         self.done += 1
         self.events += outcome.events
+        self.installs += outcome.installs
         self.virtual_s += outcome.seconds
         self.digests[outcome.seed] = outcome.digest
         self.faults.update(outcome.faults)
@@ -50,12 +60,11 @@ class Summary:
     def table(self) -> Table:
         """Return what a person looks at while it runs."""
         table = Table(box=None, pad_edge=False, show_header=False)
-        took_s = time.monotonic() - self._began_s
-        left_s = took_s / max(1, self.done) * (self.seeds - self.done)
         rows = (
             ("scenario", f"{self.scenario}, {self.devices} devices"),
-            ("seeds", f"{self.done} of {self.seeds}, about {left_s:.0f} s left"),
+            ("seeds", f"{self.done} of {self.seeds}{self._time_left()}"),
             ("virtual time", f"{self.virtual_s / 3600:.1f} h in {self.events} events"),
+            ("installs", f"{self.installs} committed"),
             ("faults", _in_words(self.faults) or "none"),
             ("violations", str(len(self.violations))),
         )
@@ -65,6 +74,13 @@ class Summary:
             )
         return table
 
+    def _time_left(self) -> str:
+        """Nobody knows it before the first world has ended."""
+        if self.done in (0, self.seeds):
+            return ""
+        took_s = time.monotonic() - self._began_s
+        return f", about {took_s / self.done * (self.seeds - self.done):.0f} s left"
+
     def document(self) -> dict[str, object]:
         """Return it as JSON-ready values."""
         return {
@@ -72,6 +88,7 @@ class Summary:
             "devices": self.devices,
             "seeds": self.done,
             "events": self.events,
+            "installs": self.installs,
             "virtual_s": round(self.virtual_s, 3),
             "faults": dict(sorted(self.faults.items())),
             "digests": self.digests,
@@ -92,7 +109,13 @@ class Summary:
     type=click.IntRange(1, 1000),
     help="Devices of each world.",
 )
-@click.option("--scenario", default="everything", show_default=True, help="What kind of world.")
+@click.option(
+    "--scenario",
+    default="everything",
+    show_default=True,
+    type=click.Choice(list(SCENARIOS)),
+    help="What kind of world.",
+)
 @click.option("--scenarios", is_flag=True, help="List the scenarios and end.")
 @click.option(
     "--jobs",
@@ -119,16 +142,18 @@ def simulate(
 
     Devices lose power between any two effects, networks lose, repeat and spoil messages, disks
     fill up, clocks jump, models are bad, the broker forgets, the hub crashes. Seven invariants are
-    checked after every event. One seed is always the same world: a violation prints the command
-    that shows it again. Exit code 1 if an invariant did not hold, or if it was stopped.
+    checked after every event, and in the end a good version must reach every device. One seed is
+    always the same world: a violation is shown as soon as it is found, with the command that shows
+    it again. Exit code 1 if an invariant did not hold, or if it was stopped.
     """
+    _check_options(show_log=show_log, output=output)
     if scenarios:
         _list_scenarios(output)
         return
     logging.disable(logging.CRITICAL)  # thousands of faults are logged; the summary counts them
     chosen = range(first, first + seeds) if seed is None else range(seed, seed + 1)
     summary = Summary(scenario, devices, len(chosen))
-    outcomes = simulate_all(chosen, find_scenario(scenario), devices, jobs=min(jobs, len(chosen)))
+    outcomes = simulate_all(chosen, SCENARIOS[scenario], devices, jobs=min(jobs, len(chosen)))
     try:
         _follow(summary, outcomes, show_log=show_log, output=output)
     except KeyboardInterrupt:
@@ -144,6 +169,19 @@ def _in_words(faults: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in ranked)
 
 
+def _check_options(*, show_log: bool, output: str) -> None:
+    context = click.get_current_context()
+    given = {
+        name
+        for name in ("seed", "seeds", "first")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if "seed" in given and len(given) > 1:
+        raise click.UsageError("--seed is one seed: it goes with neither --seeds nor --first")
+    if show_log and output == "json":
+        raise click.UsageError("--show-log is for people: it does not go with -o json")
+
+
 def _follow(summary: Summary, outcomes: Iterator[Outcome], *, show_log: bool, output: str) -> None:
     is_live = console.is_terminal and output == "table" and not show_log
     with Live(summary.table(), console=console) if is_live else nullcontext() as live:
@@ -151,9 +189,19 @@ def _follow(summary: Summary, outcomes: Iterator[Outcome], *, show_log: bool, ou
             summary.add(outcome)
             if live is not None:
                 live.update(summary.table())
-            if show_log and output == "table":
-                click.echo("\n".join(outcome.last))
-                click.echo(f"seed {outcome.seed}: event log {outcome.digest}")
+            if output == "table":
+                _show(outcome, summary, show_log=show_log)
+
+
+def _show(outcome: Outcome, summary: Summary, *, show_log: bool) -> None:
+    """Print what is to be said of a seed as soon as it is known."""
+    lines: list[str] = []
+    if show_log:
+        lines += [*outcome.last, f"seed {outcome.seed}: event log {outcome.digest}"]
+    if outcome.violation and len(summary.violations) <= MOST_SHOWN:
+        lines += [f"seed {outcome.seed}: {outcome.violation}", f"  again: {outcome.replay}"]
+    for line in lines:
+        console.print(plain(line), markup=False, emoji=False)
 
 
 def _conclude(summary: Summary, output: str) -> None:
@@ -162,11 +210,8 @@ def _conclude(summary: Summary, output: str) -> None:
     else:
         if not console.is_terminal:
             console.print(summary.table())
-        for each in summary.violations[:MOST_SHOWN]:
-            click.echo(f"seed {each.seed}: {each.violation}")
-            click.echo(f"  again: {each.replay}")
         if len(summary.violations) > MOST_SHOWN:
-            click.echo(f"and {len(summary.violations) - MOST_SHOWN} more")
+            click.echo(f"and {len(summary.violations) - MOST_SHOWN} violations more")
     if summary.violations or summary.done < summary.seeds:
         sys.exit(EXIT_FAILED)
 

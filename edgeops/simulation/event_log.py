@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 
-LAST_LINES = 40
+LAST_LINES = 120
 
 
 class EventLog:

@@ -111,7 +111,7 @@ def simulate_all(
 ) -> Generator[Outcome]:
     """Run many worlds, ``jobs`` at a time in processes of their own; outcomes come in order.
 
-    Whoever stops asking ends it: worlds that were not begun are not run.
+    Whoever stops asking ends it: worlds that are under way are ended, the others not begun.
     """
     run = partial(simulate, scenario=scenario, devices=devices)
     if jobs == 1:
@@ -126,8 +126,17 @@ def simulate_all(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BaseException:  # Ctrl-C, or whoever stops asking
+        _end_now(workers)
+        raise
     finally:
         workers.shutdown(cancel_futures=True)
+
+
+def _end_now(workers: ProcessPoolExecutor) -> None:
+    """End worlds that are under way: a large one takes minutes, and nobody waits for it."""
+    for process in list((workers._processes or {}).values()):  # noqa: SLF001 - public from 3.14 on
+        process.terminate()
 
 
 def _begin_worker() -> None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgeops.domain.errors import InvalidInput
-
 
 class Fault(StrEnum):
     """A fault that strikes at a moment."""
@@ -106,16 +104,3 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
     )
 }
-
-
-def find_scenario(name: str) -> Scenario:
-    """Return a scenario by its name.
-
-    Raises:
-        InvalidInput: there is none of that name.
-    """
-    if name not in SCENARIOS:
-        raise InvalidInput(
-            f"there is no scenario {name!r}", next_step="there are: " + ", ".join(SCENARIOS)
-        )
-    return SCENARIOS[name]
