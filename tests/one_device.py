@@ -93,14 +93,17 @@ def _nothing(_state: State) -> None:
 
 @dataclass
 class OneDevice:
-    """A device and its hub. ``disk`` may be exchanged before a ``start``."""
+    """A device and its hub. ``disk`` may be exchanged before a ``start``.
+
+    The outbox is in memory, unless ``outbox_file`` says where.
+    """
 
     disk: SimulatedDisk = field(default_factory=SimulatedDisk)
     now_s: float = 100.0
     boot: int = 0
     serves_chunks: bool = True
     infers: bool = True
-    outbox: bool = True
+    outbox_file: Path | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
     before_entry: Callable[[State], None] = _nothing
     after_entry: Callable[[State], None] = _nothing
@@ -112,7 +115,8 @@ class OneDevice:
         self.loaded: set[str] = set()
         self.worked_ns = 0
         self.loop: AgentLoop | None = None
-        self._memory = f"file:one-{id(self)}?mode=memory&cache=shared"
+        in_memory = f"file:one-{id(self)}?mode=memory&cache=shared"
+        self._memory = in_memory if self.outbox_file is None else f"file:{self.outbox_file}"
         self._keeper = sqlite3.connect(self._memory, uri=True)
 
     # ---- life
@@ -243,6 +247,11 @@ class OneDevice:
         raise AssertionError(f"it does not come: {self.state()}, {self.reason()}")
 
     # ---- looking
+
+    def outbox_pages(self) -> int:
+        """Pages of the outbox's database."""
+        (pages,) = self._keeper.execute("PRAGMA page_count").fetchone()
+        return int(pages)
 
     def is_settled(self) -> bool:
         record = self.loop.records.get(MODEL) if self.loop else None
