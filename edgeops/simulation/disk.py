@@ -8,6 +8,7 @@ a new name with old or missing bytes, a file that grew but holds zeros. What was
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -175,6 +176,15 @@ class SimulatedDisk:
     def paths(self) -> list[str]:
         """Every file, sorted."""
         return sorted(self._files)
+
+    @property
+    def digest(self) -> str:
+        """Hash of every folder, and of every file's name and bytes."""
+        hashed = hashlib.sha256(repr(sorted(self._folders)).encode())
+        for path in self.paths:
+            data = self._files[path].current
+            hashed.update(f"{path} {len(data)} ".encode() + data)
+        return hashed.hexdigest()
 
     def flip_byte(self, path: str, at: int) -> None:
         """Damage a file, durably, as a worn-out cell does."""
