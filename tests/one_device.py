@@ -91,6 +91,10 @@ def _nothing(_state: State) -> None:
     """Let an entry be written."""
 
 
+def _no_more() -> None:
+    """A model does no more than its work."""
+
+
 @dataclass
 class OneDevice:
     """A device and its hub. ``disk`` may be exchanged before a ``start``.
@@ -107,6 +111,7 @@ class OneDevice:
     events: list[dict[str, Any]] = field(default_factory=list)
     before_entry: Callable[[State], None] = _nothing
     after_entry: Callable[[State], None] = _nothing
+    on_work: Callable[[], None] = _no_more
 
     def __post_init__(self) -> None:
         self.generation = 0
@@ -306,6 +311,7 @@ class OneDevice:
 
     def _work(self, nanoseconds: int) -> None:
         self.worked_ns += nanoseconds
+        self.on_work()
 
 
 def committed(*versions: int) -> OneDevice:

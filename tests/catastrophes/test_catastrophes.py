@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from dataclasses import replace
 
 import pytest
 
 from device_agent.core.deployment import Happened, step
+from device_agent.core.probation import HUNG_AFTER_S
 from device_agent.core.starts import HEALTHY_AFTER_S
 from device_agent.core.states import FINAL, TRANSITIONS, EventType, State
 from device_agent.protocol import topics
@@ -14,6 +17,7 @@ from device_agent.protocol.activation import Activation
 from device_agent.protocol.chunks import encode_chunk
 from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.reasons import Reason
+from device_agent.shell.blobs import blob_path
 from edgeops.simulation.disk import Kept, PowerCut
 from edgeops.simulation.packages import Behaviour
 from tests.agent_values import deployment
@@ -70,15 +74,22 @@ def test_a_row_leads_where_it_is_expected_to(row: tuple[State, EventType]) -> No
     assert tuple(chain) == EXPECTED[row].states
 
 
+ON_THE_TABLE_ALONE = {
+    EventType.TIMED_OUT: (
+        "admission precheck verify stage self_test standby activate commit roll_back"
+    ),
+    EventType.REFUSED: "stage standby commit roll_back",
+    EventType.SUPERSEDED: "admission precheck verify",
+    EventType.CORRUPT: "fetch",
+}
+"""Acts that wait for nothing have no deadline and end within a turn; a window and a place in a
+slot refuse nothing."""
+
+
 def test_what_is_tried_only_on_the_table_is_what_no_act_can_give() -> None:
     untried = {row for row, expected in EXPECTED.items() if not expected.tried}
-    events = {event for _, event in untried}
-    assert events == {
-        EventType.TIMED_OUT,
-        EventType.REFUSED,
-        EventType.SUPERSEDED,
-        EventType.CORRUPT,
-    }
+    alone = ON_THE_TABLE_ALONE.items()
+    assert untried == {(State(each), event) for event, names in alone for each in names.split()}
 
 
 # ---- kill
@@ -230,6 +241,38 @@ def test_a_rollback_that_a_full_disk_refuses_is_tried_until_it_is_let() -> None:
     device.close()
 
 
+WRITING = [State.MANIFEST, State.FETCH, State.VERIFY, State.ACTIVATE]
+"""States whose acts write more than the journal."""
+
+
+@pytest.mark.parametrize("state", WRITING)
+def test_a_disk_that_refuses_every_write_of_an_act(state: State) -> None:
+    device = committed(1)
+
+    def refuse(call: str, path: str) -> None:
+        raise OSError(errno.EIO, "input/output error")
+
+    def break_disk(entered: State) -> None:
+        if entered is state:
+            device.disk.before = refuse
+
+    device.after_entry = break_disk
+    device.order(GOOD[1], "r2")
+    device.until(lambda: device.disk.before is refuse)
+    for _ in range(60):
+        device.turn()
+        assert device.serving() == 1
+    device.after_entry, device.disk.before = lambda entered: None, lambda call, path: None
+    device.settle()
+    assert told(device)[: len(way_to(state)) + 1] == [*way_to(state), state.value]
+    assert told(device)[-1] == EXPECTED[state, EventType.STORAGE_FAILED].states[-1]
+    assert (device.reason(), device.serving()) == (Reason.STORAGE_FAILED.value, 1)
+    device.order(GOOD[1], "r3")
+    device.settle()
+    assert device.serving() == 2
+    device.close()
+
+
 # ---- hang
 
 
@@ -248,6 +291,46 @@ def test_what_never_comes_ends_the_deployment(state: State, event: EventType) ->
     device.settle()
     assert told(device) == [*way_to(state), state.value, *EXPECTED[state, event].states]
     assert device.serving() == 1
+    device.close()
+
+
+def test_what_is_on_hold_waits_for_ever_and_the_version_before_answers() -> None:
+    device = committed(1)
+    device.order(GOOD[1], "r2", activation=Activation(hold=True))
+    device.until(lambda: device.state() is State.STAGE)
+    for _ in range(30):
+        device.turn(86_400.0)
+    device.cut(Kept.EVERYTHING)
+    device.start()
+    device.turn(86_400.0)
+    assert (device.state(), device.serving()) == (State.STAGE, 1)
+    device.order(GOOD[1], "r2")
+    device.settle()
+    assert device.serving() == 2
+    device.close()
+
+
+def test_an_inference_in_probation_that_does_not_return_is_rolled_back() -> None:
+    device = committed(1)
+    device.infers = False
+    device.order(GOOD[1], "r2")
+    device.until(lambda: device.state() is State.PROBATION)
+    began, may_end = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        device.worked_ns += int((HUNG_AFTER_S + 1.0) * 1e9)
+        began.set()
+        may_end.wait(60.0)
+
+    device.on_work = hang
+    application = threading.Thread(target=device.infer_some)
+    application.start()
+    assert began.wait(5.0)
+    device.settle()
+    assert told(device) == [*way_to(State.PROBATION), "probation", *BACK]
+    assert device.serving() == 1
+    may_end.set()
+    application.join()
     device.close()
 
 
@@ -290,6 +373,21 @@ def test_a_package_for_which_there_is_no_room_is_refused_before_it_is_fetched() 
     device.disk.capacity_bytes = device.disk.used_bytes + 5000
     device.order(GOOD[1], "r2")
     ended(device, (State.PRECHECK, EventType.REFUSED))
+
+
+@pytest.mark.parametrize(("state", "event"), rows("damaged manifest"))
+def test_a_manifest_that_is_damaged_on_the_disk_is_refused(state: State, event: EventType) -> None:
+    device = committed(1)
+
+    def damage(entered: State) -> None:
+        if entered is state:
+            device.disk.flip_byte(blob_path(GOOD[1].digest), 9)
+
+    device.after_entry = damage
+    device.order(GOOD[1], "r2")
+    device.settle()
+    assert device.reason() == Reason.STORAGE_FAILED.value
+    ended(device, (state, event))
 
 
 def test_an_artifact_that_is_damaged_between_self_test_and_activation_is_not_served() -> None:
@@ -375,6 +473,7 @@ def test_every_way_to_try_a_row_is_used_by_a_test() -> None:
         "quarantined package",
         "unsigned package",
         "no room",
+        "damaged manifest",
         "damaged artifact",
         "bad model",
         "spoiled chunks",
