@@ -18,8 +18,9 @@ from device_agent.core.window import reason_to_wait
 from device_agent.protocol.errors import AgentError, ModelRefused, RuntimeMissing, StorageFailed
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.reasons import Reason
-from device_agent.shell import journal, packages
+from device_agent.shell import packages
 from device_agent.shell.acquisition import Acquisition
+from device_agent.shell.journal import Pointers
 from device_agent.shell.live import LiveModels
 from device_agent.shell.outcome import DONE, Outcome, failed_by
 from device_agent.shell.packages import Host
@@ -41,8 +42,10 @@ class Acts:
         live: LiveModels,
         acquisition: Acquisition,
         starts: StartLog,
+        pointers: Pointers,
     ) -> None:
         """Take the hands that the acts need."""
+        self._pointers = pointers
         self._storage = storage
         self._host = host
         self._live = live
@@ -152,7 +155,7 @@ class Acts:
         """The version before stays ready to fall back to until its successor passed."""
         letter = record.slot_of(deployment.digest)
         if letter is None:
-            active = journal.read_pointer(self._storage, record.name)
+            active = self._pointers.of(record.name)
             letter = next(each for each in SLOTS if each != active)
             packages.forget_counts(self._storage, record.name, letter)
             order = deployment.order
@@ -164,7 +167,7 @@ class Acts:
         name = record.name
         self.save_counts(name)
         self._load(record, deployment.slot)
-        journal.write_pointer(self._storage, name, deployment.slot)
+        self._pointers.point(name, deployment.slot)
         known = record.is_known_good(deployment.digest)
         return record, Happened(type=EventType.KNOWN_GOOD) if known else DONE
 
@@ -206,7 +209,7 @@ class Acts:
         # What was refused stops answering first, even if the disk then refuses the pointer.
         if fallback is None or not self.serves(record.name, fallback.manifest.digest):
             self.bring_up(record, target)
-        journal.write_pointer(self._storage, record.name, target)
+        self._pointers.point(record.name, target)
         if not record.is_known_good(deployment.digest):
             record = record.with_slot(deployment.slot, None)
         return record, DONE
@@ -245,7 +248,7 @@ class Acts:
     def save_counts(self, name: ModelName) -> None:
         """Keep the counts of the live model of that name."""
         model = self._live.get(name)
-        letter = journal.read_pointer(self._storage, name)
+        letter = self._pointers.of(name)
         if model is not None and letter is not None:
             packages.save_counts(self._storage, name, letter, model.counts())
 

@@ -59,9 +59,11 @@ class Deployer:
         *,
         host: Host,
         starts: StartLog,
+        pointers: journal.Pointers,
         report: Callable[[Deployment, Mapping[str, float]], None],
     ) -> None:
         """Read the journal; ``recover`` brings the models up."""
+        self._pointers = pointers
         self.records = journal.load_records(storage)
         self.desired: Desired | None = None
         self._storage = storage
@@ -91,6 +93,8 @@ class Deployer:
                 self._carry_out(name, now_s)
             else:
                 self._bring_up(self.records[name])
+            if not _is_running(self.records[name]):
+                journal.keep_record(self._storage, self.records[name])
         self._collect_garbage()
 
     def resume(self, now_s: float) -> None:
@@ -152,7 +156,7 @@ class Deployer:
 
     def active_slot(self, name: ModelName) -> str | None:
         """Return the letter that the pointer names, if that slot is filled."""
-        letter = journal.read_pointer(self._storage, name)
+        letter = self._pointers.of(name)
         record = self.records.get(name)
         return letter if record is not None and letter in record.slots else None
 
@@ -268,9 +272,8 @@ class Deployer:
         record, happened = self.acts.carry_out(ACTS[state], record, now_s)
         self.records[name] = record
         if state in FINAL:
-            if state is State.COMMITTED:
-                journal.keep_record(self._storage, record)
-            self._collect_garbage()
+            journal.keep_record(self._storage, record)
+            self._collect_garbage(ended=record)
             self._plan(now_s)
             return
         if state is State.PROBATION:
@@ -306,7 +309,7 @@ class Deployer:
         )
         self._pending.append((name, failed))
 
-    def _collect_garbage(self) -> None:
+    def _collect_garbage(self, ended: ModelRecord | None = None) -> None:
         keep: frozenset[Digest] = frozenset()
         try:
             if journal.is_anything_lost(self._storage, self.records):
@@ -314,6 +317,8 @@ class Deployer:
             for record in self.records.values():
                 keep |= packages.referenced(self._storage, self._host, record)
             collect_garbage(self._storage, keep)
+            if ended is not None:
+                journal.forget_damaged(self._storage, ended)
         except StorageFailed as error:
             logger.warning("garbage.failed", extra={"cause": str(error)})
 
@@ -349,7 +354,7 @@ class Deployer:
 
     def _point_to(self, name: ModelName, letter: str) -> None:
         try:
-            journal.write_pointer(self._storage, name, letter)
+            self._pointers.point(name, letter)
         except StorageFailed as error:
             logger.warning("pointer.failed", extra={"cause": str(error)})
 
@@ -381,8 +386,13 @@ def make_deployer(
     acquisition = Acquisition(
         storage, host=host, trust=trust, fetcher=fetcher, records=lambda: deployer.records
     )
-    acts = Acts(storage, host=host, live=live, acquisition=acquisition, starts=starts)
-    deployer = Deployer(storage, acts, acquisition, host=host, starts=starts, report=report)
+    pointers = journal.Pointers(storage)
+    acts = Acts(
+        storage, host=host, live=live, acquisition=acquisition, starts=starts, pointers=pointers
+    )
+    deployer = Deployer(
+        storage, acts, acquisition, host=host, starts=starts, pointers=pointers, report=report
+    )
     return deployer
 
 

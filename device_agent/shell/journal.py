@@ -2,7 +2,8 @@
 
 ``models/<name>/record.json`` says what is intended and done; ``models/<name>/active`` holds the
 letter of the active slot and nothing else: switching models is the rename of a one-byte file.
-``record.kept.json`` is the record as of the newest commit, for a disk that spoils the other one.
+``record.kept.json`` is the record as of the newest end of a deployment, for a disk that spoils the
+other one.
 Both have a checksum: a flipped bit may leave a record that can be read and says something else.
 """
 
@@ -31,18 +32,29 @@ def save_record(storage: Storage, record: ModelRecord) -> None:
 
 
 def keep_record(storage: Storage, record: ModelRecord) -> None:
-    """Keep a second copy of a record that was committed; a disk that refuses costs only it."""
+    """Keep a second copy of a record with a committed version, if the disk lets it."""
+    if not any(slot.committed for slot in record.slots.values()):
+        return
+    wanted = _with_check(record)
     try:
-        storage.replace(_path(record.name, KEPT), _with_check(record))
+        if storage.read(_path(record.name, KEPT)) != wanted:
+            storage.replace(_path(record.name, KEPT), wanted)
     except StorageFailed as error:
         logger.warning("record.not_kept", extra={"model": record.name, "cause": str(error)})
+
+
+def forget_damaged(storage: Storage, record: ModelRecord) -> None:
+    """Remove what had been put aside, now that a version is committed without it."""
+    is_committed = any(slot.committed for slot in record.slots.values())
+    if is_committed and DAMAGED in storage.names(f"models/{record.name}"):
+        storage.remove(_path(record.name, DAMAGED))
 
 
 def load_records(storage: Storage, *, put_aside: bool = True) -> dict[ModelName, ModelRecord]:
     """Return the record of every model on this device.
 
     A record that cannot be read (a damaged disk) is put aside as ``record.damaged``, and the one
-    of the newest commit is taken; without that the model starts from an empty one. Who only
+    that was kept is taken; without that the model starts from an empty one. Who only
     looks does not ``put_aside``.
 
     Raises:
@@ -76,8 +88,17 @@ def _load(storage: Storage, name: ModelName, *, put_aside: bool) -> ModelRecord 
             if put_aside and file == RECORD and isinstance(error, ProtocolError):
                 _put_aside(storage, name)
             continue
+        if put_aside and file == KEPT:
+            _write_again(storage, record)
         return record
     return None
+
+
+def _write_again(storage: Storage, record: ModelRecord) -> None:
+    try:
+        save_record(storage, record)
+    except StorageFailed as error:
+        logger.warning("record.not_written", extra={"model": record.name, "cause": str(error)})
 
 
 def _with_check(record: ModelRecord) -> bytes:
@@ -137,6 +158,35 @@ def write_pointer(storage: Storage, name: ModelName, slot: str | None) -> None:
         storage.remove(f"models/{name}/active")
     else:
         storage.replace(f"models/{name}/active", slot.encode())
+
+
+class Pointers:
+    """Which slot of each model is active.
+
+    Read from the disk once: what a worn-out disk does to a pointer while the agent runs must not
+    make it forget what it serves.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        """Begin with nothing known."""
+        self._storage = storage
+        self._known: dict[ModelName, str | None] = {}
+
+    def of(self, name: ModelName) -> str | None:
+        """Return the active slot's letter, None if there is none."""
+        if name not in self._known:
+            self._known[name] = read_pointer(self._storage, name)
+        return self._known[name]
+
+    def point(self, name: ModelName, slot: str | None) -> None:
+        """Make ``slot`` the active one, durably.
+
+        Raises:
+            StorageFailed: the disk refuses; it may hold the old or the new one.
+        """
+        self._known.pop(name, None)
+        write_pointer(self._storage, name, slot)
+        self._known[name] = slot
 
 
 def _path(name: ModelName, file: str) -> str:

@@ -27,6 +27,7 @@ from device_agent.protocol.reports import instance_of
 from device_agent.protocol.topics import DownTopic
 from device_agent.shell.command_desk import CommandDesk, make_desk
 from device_agent.shell.deployer import make_deployer
+from device_agent.shell.desired_file import DesiredFile
 from device_agent.shell.doors import Doors
 from device_agent.shell.fetch import Fetcher
 from device_agent.shell.guard import Guard
@@ -43,8 +44,6 @@ from device_agent.shell.storage import FolderStorage, Storage
 from device_agent.shell.trust import Trust
 
 logger = logging.getLogger(__name__)
-
-DESIRED_PATH = "desired.json"
 
 
 class AgentLoop:
@@ -97,6 +96,7 @@ class AgentLoop:
         boot = this_boot() if self._clock.boot is None else self._clock.boot
         self._starts = StartLog(self._storage, boot, self._clock.monotonic_s())
         self._trust = Trust(self._storage, enrolment.root)
+        self._desired_file = DesiredFile(self._storage, self._trust, self._device)
         self._outbox = open_outbox(root, doors, self.options.outbox)
         self._reporter = Reporter(self._device, self._outbox, self._clock.wall_s)
         self._link: LinkLike = doors.link or self._new_link(enrolment, chance)
@@ -270,7 +270,7 @@ class AgentLoop:
         if desired.generation <= self._generation:
             self.counters["desired.not_newer"] += 1
             return
-        self._storage.replace(DESIRED_PATH, payload)
+        self._desired_file.keep(payload)
         self._accept(desired)
 
     def _accept(self, desired: Desired) -> None:
@@ -381,13 +381,9 @@ class AgentLoop:
     def _resume(self) -> None:
         self._desk.resume()
         self._deployer.resume(self._clock.monotonic_s())
-        stored = self._storage.read(DESIRED_PATH)
-        if stored is None:
-            return
-        try:
-            self._accept(self._trust.open_desired(stored, self._device))
-        except (ProtocolError, NotTrusted) as error:
-            logger.warning("desired.not_recovered", extra={"cause": str(error)})
+        desired = self._desired_file.load()
+        if desired is not None:
+            self._accept(desired)
 
     def close(self) -> None:
         """Keep everything, say farewell and release what is held. The last part of ``run``."""

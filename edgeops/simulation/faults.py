@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 TEN_YEARS_S = 10 * 365 * 86400.0
 AGAIN_S = 1.0
+SMALL_SHARE = 0.5
+SMALL_FILES = (
+    *("commands.json", "desired.json", "session", "starts.json", "trust/root.json"),
+    *("models/kws/active", "models/kws/record.json"),
+)
+"""Without the second copy of the record: of a disk that spoils both nothing is promised."""
 ROOM_BYTES = 2**30
 """Of a disk that is not full."""
 
@@ -44,10 +50,11 @@ def fill_disk(world: World, device: SimulatedDevice) -> None:
 
 
 def flip_byte(world: World, device: SimulatedDevice) -> None:
-    """Flip a byte of a download that is under way, or of the next one."""
-    partial = [p for p in device.disk.paths if p.startswith("partial/") and device.disk.read(p)]
-    if partial:
-        path = world.chance.choice(partial)
+    """Flip a byte of a small file, or of a download that is under way, or of the next one."""
+    wanted = SMALL_FILES if world.chance.random() < SMALL_SHARE else ("partial/",)
+    found = [p for p in device.disk.paths if p.startswith(wanted) and device.disk.read(p)]
+    if found:
+        path = world.chance.choice(found)
         world.time.faults[Fault.FLIPPED_BYTE] += 1
         device.disk.flip_byte(path, world.chance.randrange(len(device.disk.read(path))))
     elif not world.are_faults_over:

@@ -19,7 +19,7 @@ class Fault(StrEnum):
     DISK_FULL = "disk_full"
     """A device's disk has no free byte for a while."""
     FLIPPED_BYTE = "flipped_byte"
-    """A byte of a partial download is flipped."""
+    """A byte of a small file or of a partial download is flipped."""
     CLOCK_JUMP = "clock_jump"
     """A device's wall clock jumps, back to 1970 or ten years on."""
     BROKER_LOSS = "broker_loss"

@@ -107,6 +107,9 @@ def _is_on_disk(device: SimulatedDevice, running: Deployment) -> bool:
     path = f"models/{running.model}/record.json"
     if not device.disk.has(path):
         return False
-    kept = json.loads(device.disk.read(path))["deployment"]
+    try:
+        kept = json.loads(device.disk.read(path))["deployment"]
+    except ValueError:
+        return False  # a byte was flipped
     said = (running.generation, running.state.value)
     return kept is not None and (kept["generation"], kept["state"]) == said

@@ -48,7 +48,7 @@ POLICY = Policy(
 )
 OPERATOR_S = 8.0
 COMMAND_SHARE = 0.3
-DOCUMENTS_BYTES = 6_000
+DOCUMENTS_BYTES = 9_000
 """What a device keeps beside packages: identity, trust, journal, counts, starts, commands."""
 OPEN = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.ROLLING_BACK)
 

@@ -18,7 +18,7 @@ from device_agent.shell.blobs import collect_garbage
 from device_agent.shell.commands import CommandLog, Standing
 from device_agent.shell.deployer import Deployer
 from device_agent.shell.doors import Doors
-from device_agent.shell.loop import DESIRED_PATH, AgentLoop
+from device_agent.shell.loop import AgentLoop
 from device_agent.shell.outcome import Outcome
 from device_agent.shell.storage import DiskStorage
 
@@ -63,7 +63,7 @@ class LostGenerationCheck(AgentLoop):
 
     def _on_desired(self, topic: DownTopic, payload: bytes) -> None:
         desired = self._trust.open_desired(payload, self._device)
-        self._storage.replace(DESIRED_PATH, payload)
+        self._desired_file.keep(payload)
         self._accept(desired)
 
 
@@ -83,7 +83,7 @@ class DoubleAct(AgentLoop):
 class GreedyDeployer(Deployer):
     """Keeps only what answers and what is under way."""
 
-    def _collect_garbage(self) -> None:
+    def _collect_garbage(self, ended: ModelRecord | None = None) -> None:
         keep: set[str] = set()
         try:
             for name, record in self.records.items():
@@ -104,7 +104,7 @@ class CollectedFallback(AgentLoop):
 class Hoarder(Deployer):
     """Keeps every package that ever came."""
 
-    def _collect_garbage(self) -> None:
+    def _collect_garbage(self, ended: ModelRecord | None = None) -> None:
         """Collect nothing."""
 
 
