@@ -237,7 +237,7 @@ def _lost_it(rollout: Rollout, member: Member, heard: Heard) -> bool:
         MemberState.ROLLED_BACK,
     )
     committed = member.state is MemberState.COMMITTED
-    return committed and failed and heard.settled and heard.active not in (None, rollout.number)
+    return committed and failed and heard.settled and heard.active != rollout.number
 
 
 def _without(rollout: Rollout, gone: Gone, now_s: float) -> Rollout:

@@ -12,9 +12,11 @@ from tests.crashpoints.calls import Kind
 
 
 class InPlace(FolderStorage):
-    """Writes a document over the one before, and syncs it."""
+    """Writes a document over the one before, and syncs it; of records it has no second copy."""
 
     def replace(self, path: str, data: bytes) -> None:
+        if path.endswith("/record.json"):
+            self.remove(path.replace(".json", ".kept.json"))
         with self._door("write", path):
             self._make_parent(path)
             self._disk.write(path, 0, data, fresh=True)
