@@ -26,7 +26,7 @@ from edgeops.simulation.clock import VirtualTime
 from edgeops.simulation.network import HUB, SimulatedBroker
 from edgeops.simulation.scenario import Fault
 from edgeops.store.database import Database, Work
-from edgeops.store.schema import windows
+from edgeops.store.schema import watches, windows
 
 TICK_S = 2.0
 CHUNKS_A_TICK = 24
@@ -128,6 +128,20 @@ class SimulatedHub:
         query = sa.select(windows.c.device, inferences).group_by(windows.c.device)
         with self.database.engine.connect() as connection:
             return {name: int(count) for name, count in connection.execute(query)}
+
+    def stored_windows(self) -> dict[tuple[str, int], int]:
+        """Return how many windows of each device and version are in the database."""
+        keys = (windows.c.device, windows.c.version)
+        query = sa.select(*keys, sa.func.count()).group_by(*keys)
+        with self.database.engine.connect() as connection:
+            return {(name, number): count for name, number, count in connection.execute(query)}
+
+    def watched_windows(self) -> dict[tuple[str, int], int]:
+        """Return how many windows of each device and version its drift watch has counted."""
+        seen = watches.c.document["windows"].as_integer()
+        query = sa.select(watches.c.device, watches.c.number, seen)
+        with self.database.engine.connect() as connection:
+            return {(name, number): count for name, number, count in connection.execute(query)}
 
     # ---- within
 

@@ -99,6 +99,13 @@ def check_counts(world: World, *, everything: bool = False) -> None:
                 f"invariant 3: {device.name} accepted {accepted} inferences for the hub, "
                 f"whose windows have {has}"
             )
+    windows = world.hub.stored_windows()
+    for (name, number), seen in world.hub.watched_windows().items():
+        if seen > windows.get((name, number), 0):
+            raise Violation(
+                f"invariant 3: the watch of version {number} on {name} has counted {seen} windows, "
+                f"there are {windows.get((name, number), 0)}"
+            )
 
 
 def _serves(world: World, device: SimulatedDevice, watch: Watch) -> str:

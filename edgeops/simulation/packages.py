@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from device_agent.protocol.chunks import BlobRef
 from device_agent.protocol.envelope import PAYLOAD_ROOT, Signature, pre_authentication, seal
 from device_agent.protocol.ids import Digest, ModelName, digest_of
-from device_agent.protocol.manifest import ChunkedBlob, Manifest, TensorSpec, Variant
+from device_agent.protocol.manifest import Manifest, TensorSpec, Variant
 from device_agent.protocol.root import ROLES, Root
 from edgeops.packaging.package import chunked
 from edgeops.trust.keys import SigningKey
@@ -102,17 +102,32 @@ def seeded_key(chance: random.Random) -> SigningKey:
 
 
 def make_package(
-    keys: Keys, chance: random.Random, model: ModelName, number: int, behaviour: Behaviour
+    keys: Keys,
+    chance: random.Random,
+    model: ModelName,
+    number: int,
+    behaviour: Behaviour,
+    *,
+    reference: bytes = b"",
 ) -> SimulatedPackage:
-    """Make and sign a package whose model behaves in this way."""
+    """Make and sign a package whose model behaves in this way.
+
+    Args:
+        keys: who signs.
+        chance: makes the bytes of the artifact.
+        model: its name.
+        number: its version.
+        behaviour: what it does.
+        reference: bytes of a reference profile; with one the hub watches what devices count.
+    """
     said = json.dumps({"model": model, "number": number, "behaviour": behaviour.value})
     artifact = said.encode() + b"\n" + chance.randbytes(ARTIFACT_BYTES)
-    blob: ChunkedBlob = chunked(artifact, CHUNK_BYTES)
     variant = Variant(
         profiles=(PROFILE,),
         runtime=RUNTIME,
-        artifact=blob,
+        artifact=chunked(artifact, CHUNK_BYTES),
         golden=None,
+        reference=chunked(reference, CHUNK_BYTES) if reference else None,
         inputs=INPUTS,
         outputs=OUTPUTS,
         scores=OUTPUTS[0].name,
@@ -134,7 +149,7 @@ def make_package(
         manifest=manifest,
         data=data,
         signature=keys.targets.sign(data),
-        blobs={digest_of(artifact): artifact},
+        blobs={digest_of(blob): blob for blob in (artifact, reference) if blob},
         behaviour=behaviour,
     )
 

@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable
 
 from device_agent.protocol.ids import ModelName
+from device_agent.protocol.plan import SketchPlan
 from device_agent.protocol.probation import ProbationRules
+from device_agent.protocol.reference import ReferenceProfile
 from device_agent.shell.loop import AgentLoop
 from edgeops.domain.rollout import Policy, RolloutState
 from edgeops.service import fleet, packages, rollouts
@@ -31,6 +33,14 @@ from edgeops.simulation.witness import Witness
 from edgeops.store.blobs import MemoryBlobStore
 
 MODEL = ModelName("kws")
+REFERENCE = ReferenceProfile(
+    plan=SketchPlan(source="elements", features=()),
+    rows=100,
+    inputs=(),
+    classes=(50, 50),
+    confidence=(*(0,) * 16, *(6,) * 14, 8, 8),
+)
+"""What the hub's watches compare windows with: so that they count every window once."""
 BAD_NETWORK = NetworkFaults(
     drop=0.2,
     duplicate=0.2,
@@ -136,7 +146,10 @@ class World:
             may_be_bad = 1 < number < last
             is_bad = may_be_bad and self.chance.random() < self.scenario.bad_models
             behaviour = self.chance.choice(BAD) if is_bad else Behaviour.GOOD
-            made.append(make_package(self.keys, self.chance, MODEL, number, behaviour))
+            package = make_package(
+                self.keys, self.chance, MODEL, number, behaviour, reference=REFERENCE.to_bytes()
+            )
+            made.append(package)
             self.time.note("world", f"version {number} is {behaviour}")
         return tuple(made)
 
