@@ -86,10 +86,10 @@ def observe(context: Context, work: Work, name: DeviceId, window: Window) -> str
     variant = variant_on(packages.manifest_of(context, version), device)
     if variant is None or variant.reference is None:
         return "no_reference"
-    watcher = watching_of(context, variant).watcher
     try:
+        watcher = watching_of(context, variant).watcher
         counts = counts_of(watcher.baseline, window)
-    except ProtocolError:
+    except ProtocolError:  # also a reference that cannot be read: the window is taken all the same
         return "other_plan"
     stored = work.drift.watch(name, window.model, window.version) or {}
     watch = Watch.from_document(stored["drift"]) if "drift" in stored else watcher.start()

@@ -9,6 +9,7 @@ from functools import reduce
 import pytest
 
 from device_agent.core.backlog import add_windows
+from device_agent.protocol.errors import ProtocolError
 from device_agent.protocol.ids import digest_of
 from device_agent.protocol.items import Window
 from edgeops.domain.drift import AlarmKind
@@ -117,6 +118,18 @@ def test_windows_out_of_order_change_nothing_until_the_gap_is_filled(fleet: Flee
 def test_a_window_counted_by_another_plan_is_kept_counted_and_not_compared(fleet: Fleet) -> None:
     fleet.send(fleet.devices[0], fleet.window({}, 0.95, plan="0123456789abcdef"))
     assert drift.standings(fleet.hub.context, "kws:1") == ()
+    assert words(fleet) == {"other_plan": 1}
+    assert len(inbox.windows(fleet.hub.context, MODEL, None, limit=9)) == 1
+
+
+def test_a_reference_that_cannot_be_read_holds_no_window_up(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise ProtocolError("reference is not JSON")
+
+    monkeypatch.setattr(drift, "watching_of", unreadable)
+    fleet.send(fleet.devices[0], fleet.window({}, 0.95))
     assert words(fleet) == {"other_plan": 1}
     assert len(inbox.windows(fleet.hub.context, MODEL, None, limit=9)) == 1
 
