@@ -44,6 +44,19 @@ logger = logging.getLogger(__name__)
 
 SAFE_MODE = frozenset({Care.FALLBACK, Care.NOTHING})
 
+CALLED_OFF: Mapping[type, Happened] = {
+    admission.Supersede: Happened(
+        type=EventType.SUPERSEDED,
+        reason=Reason.SUPERSEDED,
+        detail="a newer desired state names another version",
+    ),
+    admission.Withdraw: Happened(
+        type=EventType.REFUSED,
+        reason=Reason.SUPERSEDED,
+        detail="withdrawn: the desired state does not name it any more",
+    ),
+}
+
 ROLL_BACK_RETRY_S = 1.0
 """Pause before a rollback that the disk refused is tried again."""
 
@@ -210,21 +223,8 @@ class Deployer:
         if self.desired is None:
             return
         for each in admission.plan(self.desired, self.records, self._held_digests(self.desired)):
-            if isinstance(each, admission.Supersede):
-                superseded = Happened(
-                    type=EventType.SUPERSEDED,
-                    reason=Reason.SUPERSEDED,
-                    detail="a newer desired state names another version",
-                )
-                self._pending.append((each.model, superseded))
-                continue
-            if isinstance(each, admission.Withdraw):
-                withdrawn = Happened(
-                    type=EventType.REFUSED,
-                    reason=Reason.SUPERSEDED,
-                    detail="withdrawn: the desired state does not name it any more",
-                )
-                self._pending.append((each.model, withdrawn))
+            if isinstance(each, (admission.Supersede, admission.Withdraw)):
+                self._pending.append((each.model, CALLED_OFF[type(each)]))
                 continue
             name = each.deployment.model
             record = self.records.get(name) or ModelRecord(name=name)
