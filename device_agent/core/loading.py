@@ -32,6 +32,8 @@ def slots_to_load(
     others = [each for each in record.slots if each != active and record.slots[each].committed]
     if active is None:  # with a committed slot the pointer is damaged: the newest will do
         return sorted(others, key=lambda each: record.slots[each].version, reverse=True)
-    if care is Care.FALLBACK or is_unpaid or is_suspect(record.slots[active].manifest.digest):
+    if is_unpaid or is_suspect(record.slots[active].manifest.digest):
         return others
+    if care is Care.FALLBACK:
+        return others or [active]  # the only version is better than none, as long as may be
     return [active, *others]

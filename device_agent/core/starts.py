@@ -35,7 +35,7 @@ class Care(str, Enum):
     CAREFUL = "careful"
     """The same, but what is being loaded is written down first."""
     FALLBACK = "fallback"
-    """Safe mode: each model's other version is loaded instead, by turns, if there is one."""
+    """Safe mode: each model's other version is loaded instead, by turns; an only one still is."""
     NOTHING = "nothing"
     """Safe mode: nothing is loaded until the agent has run for a while."""
 
