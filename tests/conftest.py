@@ -6,6 +6,7 @@ And the real broker, which is fetched once if this machine has none.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,10 @@ from pathlib import Path
 import pytest
 
 from edgeops.hub.broker import FoundMosquitto, find_mosquitto
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores Ctrl-C for what it runs in the background, and all programs under test would.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LISTED = Path(__file__).with_name("skips.txt")
 

@@ -67,7 +67,10 @@ def test_a_device_commits_without_a_network_and_tells_it_later(site: Site) -> No
     site.wait("cam-2 has committed alone", lambda: _state_on_device(site, "cam-2") == "committed")
     site.up()
     site.edgeops("rollout", "watch", rollout, "--timeout", "60")
-    assert _member(site, rollout)["evidence"]["inferences"] >= 300
+    site.wait(
+        "the evidence is told, which comes by an event after the state",
+        lambda: _member(site, rollout)["evidence"].get("inferences", 0) >= 300,
+    )
 
 
 def test_two_agents_with_one_identity_are_noticed_and_reported(site: Site) -> None:
