@@ -38,7 +38,8 @@ class DesiredFile:
 
     def load(self) -> Desired | None:
         """Return the newest one that can be read, and mend the other copy."""
-        found = [each for path in PATHS if (each := self._open(path)) is not None]
+        stored = dict.fromkeys(self._read(path) for path in PATHS)  # mostly twice the same
+        found = [(each, data) for data in stored if data and (each := self._open(data)) is not None]
         if not found:
             return None
         newest, payload = max(found, key=lambda each: each[0].generation)
@@ -46,19 +47,18 @@ class DesiredFile:
             self._copy(path, payload)
         return newest
 
-    def _open(self, path: str) -> tuple[Desired, bytes] | None:
+    def _read(self, path: str) -> bytes | None:
         try:
-            stored = self._storage.read(path)
-            return (
-                None
-                if stored is None
-                else (
-                    self._trust.open_desired(stored, self._device),
-                    stored,
-                )
-            )
-        except (ProtocolError, NotTrusted, StorageFailed) as error:
-            logger.warning("desired.not_recovered", extra={"path": path, "cause": str(error)})
+            return self._storage.read(path)
+        except StorageFailed as error:
+            logger.warning("desired.not_read", extra={"path": path, "cause": str(error)})
+            return None
+
+    def _open(self, data: bytes) -> Desired | None:
+        try:
+            return self._trust.open_desired(data, self._device)
+        except (ProtocolError, NotTrusted) as error:
+            logger.warning("desired.not_recovered", extra={"cause": str(error)})
             return None
 
     def _copy(self, path: str, payload: bytes) -> None:
