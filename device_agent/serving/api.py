@@ -136,47 +136,14 @@ class Agent:
                 next_step="give what infer returned, and the label",
             )
         given = _plain_label(label)
-        if isinstance(given, str):
-            index, correct = self._class_named(prediction, given), prediction.label == given
-        else:
-            self._check_class(prediction, given)
-            index, correct = given, prediction.class_index == given
+        name, digest = ModelName(prediction.model), Digest(prediction.digest)
+        model = self._live.of(name, digest)
+        index = given if isinstance(given, int) else None
+        if model is not None:
+            index = _class_of(given, prediction, model.manifest.labels, model.variant.classes)
         if prediction.sample is not None and index is not None:
             self._loop.samples.label(prediction.sample, index)
-        return self._live.label(
-            ModelName(prediction.model), Digest(prediction.digest), correct=correct
-        )
-
-    def _check_class(self, prediction: Prediction, label: int) -> None:
-        """Refuse a class that cannot be: as a sample it would spoil what is retrained on."""
-        live = self._live.get(ModelName(prediction.model))
-        known = live.variant.classes if live is not None else None
-        if label < 0 or (known is not None and label >= known):
-            which = f"only 0 to {known - 1}" if known is not None else "they begin at 0"
-            raise BadInput(f"{prediction.model} has no class {label}, {which}")
-
-    def _class_named(self, prediction: Prediction, label: str) -> int | None:
-        """Refuse a name that is none: counted as wrong, a slip of the pen would be a bad model."""
-        names = self._names(prediction)
-        # Below a threshold there is no class, and so no name, though the package has names.
-        if prediction.label is None and not (prediction.class_index is None and names):
-            raise BadInput(
-                f"{prediction.model} has no label names; give the class index",
-                next_step="package it with label names, or report the index",
-            )
-        if label in names:
-            return names.index(label)
-        if names and label != prediction.label:
-            known = ", ".join(names[:MOST_NAMES_SAID]) + (", …" * (len(names) > MOST_NAMES_SAID))
-            raise BadInput(
-                f"{prediction.model} has no class named {label!r}",
-                next_step=f"give one of its names as it is written: {known}",
-            )
-        return None  # a name of a version that does not answer any more
-
-    def _names(self, prediction: Prediction) -> tuple[str, ...]:
-        live = self._live.get(ModelName(prediction.model))
-        return live.manifest.labels if live is not None else ()
+        return self._live.label(name, digest, correct=prediction.class_index == index)
 
     @property
     def models(self) -> dict[str, int]:
@@ -250,3 +217,39 @@ def _plain_label(label: object) -> int | str:
         f"{label!r} is no label"[:200],
         next_step="give the true class by its index, a whole number, or by its name",
     )
+
+
+def _class_of(
+    label: int | str, prediction: Prediction, names: tuple[str, ...], known: int | None
+) -> int:
+    """Return the index of a true class.
+
+    One that cannot be is refused: counted as wrong, a slip of the pen would be a bad model, and
+    as a sample it would spoil what is retrained on.
+
+    Args:
+        label: by index, or by name.
+        prediction: what it is about.
+        names: of the classes of the version that predicted; empty for a package without.
+        known: how many classes that version has, None if its package does not say.
+
+    Raises:
+        BadInput: the version has no such class.
+    """
+    if isinstance(label, int):
+        if label < 0 or (known is not None and label >= known):
+            which = f"only 0 to {known - 1}" if known is not None else "they begin at 0"
+            raise BadInput(f"{prediction.model} has no class {label}, {which}")
+        return label
+    if not names:
+        raise BadInput(
+            f"{prediction.model} has no label names; give the class index",
+            next_step="package it with label names, or report the index",
+        )
+    if label not in names:
+        said = ", ".join(names[:MOST_NAMES_SAID]) + (", …" * (len(names) > MOST_NAMES_SAID))
+        raise BadInput(
+            f"{prediction.model} has no class named {label!r}",
+            next_step=f"give one of its names as it is written: {said}",
+        )
+    return names.index(label)

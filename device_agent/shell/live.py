@@ -224,14 +224,20 @@ class LiveModels:
                 if not model.closed:
                     return model.answer(row)
 
-    def label(self, name: ModelName, digest: Digest, *, correct: bool) -> bool:
-        """Count a label for the version that made the prediction; False if it is gone."""
+    def of(self, name: ModelName, digest: Digest) -> LiveModel | None:
+        """Return the version that answers, or the one before it; None if this one is gone."""
         for models in (self._models, self._resting):
             model = models.get(name)
             if model is not None and model.digest == digest:
-                model.observe_label(correct=correct)
-                return True
-        return False
+                return model
+        return None
+
+    def label(self, name: ModelName, digest: Digest, *, correct: bool) -> bool:
+        """Count a label for the version that made the prediction; False if it is gone."""
+        model = self.of(name, digest)
+        if model is not None:
+            model.observe_label(correct=correct)
+        return model is not None
 
     def close(self) -> None:
         """Close every model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import pytest
 
 from device_agent import Agent, AgentOptions, BadInput
 from device_agent.core.states import State
-from device_agent.protocol.ids import ModelName
+from device_agent.protocol.ids import Digest, ModelName
 from device_agent.protocol.manifest import Manifest
 from device_agent.protocol.reasons import Reason
 from device_agent.protocol.reference import ReferenceProfile
 from device_agent.shell.identity import adopt_identity
 from device_agent.shell.link import LinkLimits
+from device_agent.shell.live import LiveModel
 from device_agent.shell.storage import FolderStorage
 from edgeops.domain.errors import GateFailed, InvalidInput
 from edgeops.packaging.build import build_package
@@ -170,8 +172,41 @@ def test_a_label_of_what_was_no_class_counts_as_wrong(
         assert (live.tally.window.labelled_correct, type(sure.label)) == (2, str)
         with pytest.raises(BadInput, match="no class 9"):
             agent.report_label(unsure, 9)
-        with pytest.raises(BadInput, match="no label names"):
-            agent.report_label(sure._replace(label=None), "two")
+
+
+def test_a_late_label_is_a_class_of_the_version_that_predicted(
+    hub: Hub, package: Package, workshop: Workshop, tmp_path: Path
+) -> None:
+    """The version that answers by now may have other names, or other classes."""
+    named = workshop.altered(package, labels=NAMES)
+    adopt_identity(FolderStorage(tmp_path / "state"), hub.enrolment())
+    device = Device(tmp_path / "state", hub)
+    device.order(named)
+    device.settle()
+    device.stop()
+    offline = AgentOptions(link=LinkLimits(connect_timeout_s=0.2, backoff_first_s=0.1))
+    with Agent.start(tmp_path / "state", options=offline) as agent:
+        prediction = agent.infer("digits", SURE[2])
+        before = agent._live.get(ModelName("digits"))
+        assert before is not None
+        before.tally.close_window()
+        renamed = LiveModel(
+            digest=Digest("sha256:" + "1" * 64),
+            manifest=replace(before.manifest, labels=("w", "x", "y", "z"), version=2),
+            variant=before.variant,
+            loaded=before._loaded,
+            before=None,
+        )
+        agent._live.exchange(ModelName("digits"), renamed)
+        assert agent.report_label(prediction, NAMES[2])
+        assert agent.report_label(prediction, NAMES[1])
+        with pytest.raises(BadInput, match="no class named 'w'"):
+            agent.report_label(prediction, "w")
+        window = before.tally.window
+        assert (window.labelled, window.labelled_correct) == (2, 1)
+        assert renamed.tally.window.labelled == 0
+        gone = prediction._replace(digest="sha256:" + "2" * 64)
+        assert agent.report_label(gone, "w") is False
 
 
 def test_device_agent_infer_says_unknown(device: Device, package: Package, tmp_path: Path) -> None:
