@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -291,6 +292,14 @@ class Device:
     def restart(self) -> None:
         self.crash()
         self.start()
+
+    def copied(self, folder: Path, storage: Storage | None = None) -> Device:
+        """Start an agent on a copy of this stopped device's folder, for the same hub."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        copy = Device(folder, self.hub, options=self.options, storage=storage)
+        copy.store, copy.orders = dict(self.store), dict(self.orders)
+        copy.generation = self.generation
+        return copy
 
     # ---- what a hub does
 

@@ -52,11 +52,6 @@ ROWS = np.eye(FEATURES, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
 def package(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Package:
     return Workshop(hub, tmp_path_factory.mktemp("packages")).linear(1)
 

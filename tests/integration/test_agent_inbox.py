@@ -57,11 +57,6 @@ NOT_READ = [
 
 
 @pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
 def first(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Package:
     return Workshop(hub, tmp_path_factory.mktemp("packages")).linear(1)
 

@@ -57,16 +57,6 @@ def set_to(wall_s: float) -> Clocks:
 
 
 @pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
-def workshop(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(hub, tmp_path_factory.mktemp("packages"))
-
-
-@pytest.fixture(scope="module")
 def first(workshop: Workshop) -> Package:
     return workshop.linear(1)
 

@@ -16,28 +16,14 @@ from device_agent.core.states import State
 from device_agent.protocol import topics
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
-from tests.device_harness import DEVICE, Device, Hub, Workshop
+from tests.device_harness import DEVICE, Device, Workshop
 
 MODEL = "digits"
 
 
 @pytest.fixture
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture
-def workshop(hub: Hub, tmp_path: Path) -> Workshop:
-    (tmp_path / "workshop").mkdir()
-    return Workshop(hub, tmp_path / "workshop")
-
-
-@pytest.fixture
-def device(hub: Hub, workshop: Workshop, tmp_path: Path) -> Device:
-    device = Device(tmp_path / "device", hub)
-    device.order(workshop.linear(1))
-    device.settle(MODEL)
-    return device
+def device(updated: Device, tmp_path: Path) -> Device:
+    return updated.copied(tmp_path / "device")
 
 
 def defective(*_: object, **__: object) -> Any:
@@ -73,10 +59,10 @@ def test_that_a_broken_task_stops_no_other(
     turn(device)
     said = [topic for topic, _ in device.link.published]
     assert topics.up(DEVICE, "state") in said, "it still says how it is"
-    assert device.infer().version == 1
+    assert device.infer().version == 2
     monkeypatch.undo()
     device.loop.counters["defect"] = 0
-    device.order(workshop.linear(2), rollout="two")
+    device.order(workshop.linear(3), rollout="three")
     device.settle(MODEL)
     assert device.outcome(MODEL) == (State.COMMITTED, None)
 
@@ -102,12 +88,13 @@ def test_that_a_message_with_which_the_agent_cannot_deal_is_dropped(
     device.send(topics.command(DEVICE), b"{}")
     turn(device)
     assert device.loop.counters["dropped.cmd.defect"] == 1
-    assert device.infer().version == 1
+    assert device.infer().version == 2
 
 
 def test_that_a_stop_takes_every_step_though_some_go_wrong(
     device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    device.turn()  # it is connected
     loop = device.loop
     for owner, attribute in (
         (loop, "_close_windows"),
@@ -154,7 +141,7 @@ def test_that_an_inference_that_hangs_in_probation_stops_neither_the_loop_nor_th
 ) -> None:
     monkeypatch.setattr(probation, "HUNG_AFTER_S", 0.3)
     monkeypatch.setattr("device_agent.shell.live.CLOSE_PATIENCE_S", 0.1)
-    device.order(workshop.linear(2), rollout="two", rules=ProbationRules(timeout_s=600.0))
+    device.order(workshop.linear(3), rollout="three", rules=ProbationRules(timeout_s=600.0))
     device.reach(State.PROBATION)
     live = device.live.get(MODEL)
     live._loaded = hanging = Hanging(live._loaded)
@@ -164,7 +151,7 @@ def test_that_an_inference_that_hangs_in_probation_stops_neither_the_loop_nor_th
     device.until(lambda: device.state() is State.ROLLED_BACK, "the rollback")
     assert device.reason() is Reason.PROBATION_FAILURES
     assert "has not answered" in device.detail()
-    assert device.infer().version == 1, "another thread is answered by the version before"
+    assert device.infer().version == 2, "another thread is answered by the version before"
     assert not hanging.closed.is_set()
     hanging.released.set()
     caller.join()
@@ -191,7 +178,7 @@ def test_that_a_row_of_nan_says_nothing_about_a_version_in_probation(
     device: Device, workshop: Workshop
 ) -> None:
     rules = ProbationRules(min_inferences=5, max_latency_ratio=1e6)
-    device.order(workshop.linear(2), rollout="two", rules=rules)
+    device.order(workshop.linear(3), rollout="three", rules=rules)
     device.reach(State.PROBATION)
     for _ in range(3):
         device.infer(row=np.full(4, np.nan, np.float32))

@@ -47,16 +47,6 @@ HERE = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
-def workshop(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(hub, tmp_path_factory.mktemp("packages"))
-
-
-@pytest.fixture(scope="module")
 def first(workshop: Workshop) -> Package:
     return workshop.linear(1)
 

@@ -13,7 +13,7 @@ from device_agent.protocol.errors import StorageFailed
 from device_agent.protocol.probation import ProbationRules
 from device_agent.protocol.reasons import Reason
 from device_agent.shell import journal, packages
-from tests.device_harness import Device, Hub, Workshop
+from tests.device_harness import Device, Workshop
 
 MODEL = "digits"
 
@@ -23,23 +23,8 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture
-def workshop(hub: Hub, tmp_path: Path) -> Workshop:
-    (tmp_path / "workshop").mkdir()
-    return Workshop(hub, tmp_path / "workshop")
-
-
-@pytest.fixture
-def device(hub: Hub, workshop: Workshop, tmp_path: Path) -> Device:
-    device = Device(tmp_path / "device", hub)
-    for number in (1, 2):
-        device.order(workshop.linear(number), rollout=f"r{number}")
-        device.settle(MODEL)
-    return device
+def device(updated: Device, tmp_path: Path) -> Device:
+    return updated.copied(tmp_path / "device")
 
 
 def test_a_committed_version_whose_load_ends_the_process_gives_way_to_the_one_before(

@@ -153,20 +153,10 @@ def test_rows_that_do_not_fit_the_shape_are_said(tmp_path: Path) -> None:
 # ---- the device
 
 
-@pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
 def raw_rows(workshop: Workshop) -> np.ndarray:
     """Return rows that only the preprocessing turns into what the model tells apart."""
     mean, std = np.array(CENTRED.mean, np.float32), np.array(CENTRED.std, np.float32)
     return (workshop.rows * std + mean) * np.float32(2)
-
-
-@pytest.fixture(scope="module")
-def workshop(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(hub, tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="module")

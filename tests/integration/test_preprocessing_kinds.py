@@ -30,16 +30,6 @@ from tests.models import save_golden
 from tests.raw_rows import KINDS, Raw, table
 
 
-@pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
-def workshop(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(hub, tmp_path_factory.mktemp("packages"))
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def raw(request: pytest.FixtureRequest) -> Raw:
     return KINDS[request.param]()

@@ -21,16 +21,6 @@ HELD = Activation(hold=True)
 
 
 @pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
-def workshop(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(hub, tmp_path_factory.mktemp("workshop"))
-
-
-@pytest.fixture(scope="module")
 def second(workshop: Workshop) -> Package:
     return workshop.linear(2)
 

@@ -36,11 +36,6 @@ LABELS = np.tile(np.arange(FEATURES), 10)
 
 
 @pytest.fixture(scope="module")
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture(scope="module")
 def workshop(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     made = Workshop(hub, tmp_path_factory.mktemp("packages"))
     made.rows, made.labels = ROWS, LABELS

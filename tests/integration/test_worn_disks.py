@@ -57,30 +57,14 @@ class Disk(FolderStorage):
 
 
 @pytest.fixture
-def hub() -> Hub:
-    return Hub()
-
-
-@pytest.fixture
-def workshop(hub: Hub, tmp_path: Path) -> Workshop:
-    (tmp_path / "workshop").mkdir()
-    return Workshop(hub, tmp_path / "workshop")
-
-
-@pytest.fixture
 def disk(tmp_path: Path) -> Disk:
     return Disk(tmp_path / "device")
 
 
 @pytest.fixture
-def device(hub: Hub, workshop: Workshop, disk: Disk) -> Device:
+def device(updated: Device, disk: Disk) -> Device:
     """Has version 1 in one slot and serves version 2 from the other."""
-    device = Device(disk.root, hub, storage=disk)
-    for number in (1, 2):
-        device.order(workshop.linear(number), rollout=f"r{number}")
-        device.settle(MODEL)
-    assert device.outcome(MODEL) == (State.COMMITTED, None)
-    return device
+    return updated.copied(disk.root, disk)
 
 
 def blobs(device: Device) -> set[str]:
