@@ -138,6 +138,7 @@ class Link:
         self._thread = threading.Thread(target=self._run, name="edgeops-link", daemon=True)
         self.overflowed = 0
         self._is_full = False
+        self._told = ""
 
     def start(self) -> None:
         """Begin to connect, in a thread of its own."""
@@ -188,11 +189,22 @@ class Link:
         while not self._stopping.is_set():
             ended, stood_s, cause = self._one_connection()
             self._inbox.put(Disconnected(cause=cause))
+            self._tell(ended, cause)
             self._attempts = self._attempts.after(ended, stood_s=stood_s, stable_s=limits.stable_s)
             pause_s = self._attempts.pause_s(
                 self._chance, limits.backoff_first_s, limits.backoff_most_s
             )
             self._stopping.wait(pause_s)
+
+    def _tell(self, ended: Ended, cause: str) -> None:
+        """Warn of a broker that is not there, once for each cause until it is."""
+        if ended is Ended.LOST:
+            self._told = ""
+        elif ended in (Ended.UNREACHABLE, Ended.SILENT) and cause != self._told:
+            self._told = cause
+            logger.warning(
+                "link.unreachable", extra={"broker": self._enrolment.broker, "cause": cause}
+            )
 
     def _one_connection(self) -> tuple[Ended, float, str]:
         """Connect, serve until the connection ends; return how it did, how long it stood, why."""

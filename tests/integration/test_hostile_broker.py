@@ -15,6 +15,7 @@ import pytest
 from device_agent.shell.inbox import Inbox
 from device_agent.shell.link import Disconnected, Link, LinkLimits
 from tests.device_harness import Hub
+from tests.processes import free_port
 
 CONNACK = bytes([0x20, 3, 0, 0, 0])
 WAIT_S = 30.0
@@ -113,6 +114,22 @@ def test_that_a_refused_subscription_is_told_and_tried_again(
     told = [each for each in caplog.records if each.getMessage() == "link.subscription_refused"]
     assert len(told) >= 2
     assert vars(told[0])["cause"] == "Not authorized"
+
+
+def test_that_a_broker_that_is_not_there_is_told_once_and_tried_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    inbox = Inbox()
+    link = link_to(free_port(), inbox)
+    link.start()
+    until_s = time.monotonic() + WAIT_S
+    while len(inbox) < 5 and time.monotonic() < until_s:
+        time.sleep(0.01)
+    link.stop()
+    (told,) = [each for each in caplog.records if each.getMessage() == "link.unreachable"]
+    assert len(inbox) >= 5
+    assert "refused" in vars(told)["cause"]
+    assert vars(told)["broker"].startswith("mqtt://127.0.0.1:")
 
 
 def test_that_the_link_outlives_an_error_of_the_mqtt_library(
