@@ -87,7 +87,7 @@ def _is_late(presence: Presence, reported: Reported) -> bool:
 
 
 def _goes_on(presence: Presence, reported: Reported, now_s: float) -> bool:
-    """Tell whether who is held for late has talked for a while, and nobody else."""
+    """Tell whether who is held for late has talked for a while; a word that is not ends that."""
     since_s = presence.late_since_s
     return (
         reported.instance == presence.late_instance
@@ -98,9 +98,6 @@ def _goes_on(presence: Presence, reported: Reported, now_s: float) -> bool:
 
 def _suspected(presence: Presence, reported: Reported, now_s: float) -> Presence:
     """Remember since when somebody who is held for late has talked while all others were silent."""
-    last_s = presence.last_seen_s
-    since_s = presence.late_since_s
-    spoke_since = last_s is not None and since_s is not None and last_s > since_s
-    if reported.instance == presence.late_instance and since_s is not None and not spoke_since:
+    if reported.instance == presence.late_instance:
         return presence
     return replace(presence, late_instance=reported.instance, late_since_s=now_s)

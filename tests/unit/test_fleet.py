@@ -494,3 +494,7 @@ def test_who_is_held_for_late_is_not_believed_while_the_known_one_talks() -> Non
         assert watch.see(report(9, instance="card-a")).is_current
         assert not watch.see(report(4, instance="card-b")).is_current
     assert (watch.presence.instance, watch.presence.duplicate) == ("card-a", False)
+    watch.see(report(4, instance="card-b"))
+    watch.see(report(9, instance="card-a"))
+    watch.now_s += BELIEVED_AFTER_S + 10
+    assert not watch.see(report(4, instance="card-b")).is_current, "its silence began just then"
