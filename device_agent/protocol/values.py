@@ -1,4 +1,4 @@
-"""Frozen dataclasses that cost little to define.
+"""Dataclasses that cost little to define.
 
 The standard library writes, compiles and keeps six functions for each of them. An agent knows
 about ninety, most of which a start never makes: that was half the time of its imports and 0.7 MB.
@@ -26,29 +26,28 @@ else:
         kw_only: bool = False,
         eq: bool = True,
     ) -> Any:
-        """Make a dataclass; a cheap one if it is frozen, has slots and takes keywords only."""
+        """Make a dataclass; a cheap one if it has slots and takes keywords only."""
         given = {"frozen": frozen, "slots": slots, "kw_only": kw_only, "eq": eq}
-        if not (frozen and slots and kw_only):
+        if not (slots and kw_only):
             return dataclasses.dataclass(kind, **given)
-        return lambda plain: _value(plain, eq=eq)
+        return lambda plain: _value(plain, frozen=frozen, eq=eq)
 
 
-def _value(plain: type, *, eq: bool) -> type:
+def _value(plain: type, *, frozen: bool, eq: bool) -> type:
     lean: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(
         plain
     )
     own = plain.__dict__
     compared = [each.name for each in dataclasses.fields(lean) if each.compare]
-    lean.__dataclass_params__.frozen, lean.__dataclass_params__.eq = True, eq
+    lean.__dataclass_params__.frozen, lean.__dataclass_params__.eq = frozen, eq
     shared = {
         "_value_of": attrgetter(*compared) if compared else staticmethod(lambda _: ()),
         "__init__": _first_init,
         "__repr__": _repr,
-        "__setattr__": _refuse_to_set,
-        "__delattr__": _refuse_to_delete,
         "__getstate__": _state,
         "__setstate__": _set_state,
-        **({"__eq__": _eq, "__hash__": _hash} if eq else {}),
+        **({"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete} if frozen else {}),
+        **({"__eq__": _eq, "__hash__": _hash if frozen else None} if eq else {}),
     }
     for name, function in shared.items():
         if name not in own or (name == "__hash__" and own[name] is None):

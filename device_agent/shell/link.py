@@ -102,7 +102,7 @@ class LinkLike(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Call:
     """One attempt to connect: what the broker answered, and since when the connection stands."""
 

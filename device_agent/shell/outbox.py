@@ -84,7 +84,7 @@ class Item:
     age_s: float | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Sent:
     """What of a stream is under way."""
 
@@ -240,7 +240,7 @@ class Outbox:
         return [(acked + skip + at, *row) for at, row in enumerate(rows, 1)]
 
     def _note_sent(self, kind: str, number: int, now_s: float) -> None:
-        sent = self._sent.setdefault(kind, _Sent(number, now_s))
+        sent = self._sent.setdefault(kind, _Sent(upto=number, at_s=now_s))
         sent.upto, sent.at_s = number, now_s
         self._last_sent[kind] = max(number, self._last_sent.get(kind, 0))
 
