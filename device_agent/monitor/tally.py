@@ -33,7 +33,7 @@ class Tally:
             class_index: predicted class, None without one.
             confidence: of the likeliest class, also of one below its threshold: how sure the
                 model was is what drift and estimated accuracy are made of. 0 without classes.
-            finite: whether every score is.
+            finite: whether every score is, or the row was not.
         """
         self._inferences += 1
         self._latency[latency_bin(latency_us)] += 1
