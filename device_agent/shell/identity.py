@@ -85,8 +85,7 @@ def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
                 "this state folder has no identity yet",
                 next_step="start once with --enrolment FILE",
             )
-        storage.replace(IDENTITY_PATH, offered.to_bytes())
-        return offered
+        return _kept(storage, offered, is_first=IDENTITY_PATH not in storage.names(""))
     if offered is None or offered == known:
         return known
     if offered.device != known.device:
@@ -94,7 +93,17 @@ def adopt_identity(storage: Storage, offered: Enrolment | None) -> Enrolment:
             f"this state folder belongs to {known.device}, the enrolment is for {offered.device}",
             next_step="give each device a state folder of its own (--state)",
         )
-    storage.replace(IDENTITY_PATH, offered.to_bytes())
+    return _kept(storage, offered, is_first=False)
+
+
+def _kept(storage: Storage, offered: Enrolment, *, is_first: bool) -> Enrolment:
+    """Keep an identity; a device that had one before works without, until the disk is well."""
+    try:
+        storage.replace(IDENTITY_PATH, offered.to_bytes())
+    except StorageFailed as error:
+        if is_first:
+            raise
+        logger.warning("identity.not_kept", extra={"cause": str(error)})
     return offered
 
 

@@ -290,6 +290,24 @@ def test_a_spoiled_identity_is_taken_anew_from_what_is_offered(
     assert adopt_identity(storage, None) == offered
 
 
+def test_a_spoiled_identity_on_a_disk_that_refuses_is_no_reason_not_to_start(
+    hub: Hub, disk: Disk
+) -> None:
+    offered = hub.enrolment()
+    adopt_identity(disk, offered)
+    disk.is_read_only = True
+    moved = hub.enrolment(broker="mqtt://127.0.0.1:2")
+    assert adopt_identity(disk, moved) == moved, "what is offered holds for this start"
+    (disk.root / "identity.json").write_bytes(b"{")
+    assert adopt_identity(disk, offered) == offered
+
+
+def test_a_first_identity_that_the_disk_refuses_is_an_error(hub: Hub, disk: Disk) -> None:
+    disk.is_read_only = True
+    with pytest.raises(StorageFailed, match="Read-only"):
+        adopt_identity(disk, hub.enrolment())
+
+
 def test_what_is_no_enrolment_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("hello")
