@@ -602,19 +602,19 @@ def test_run_ends_well_when_it_is_told_to(
     tmp_path: Path, enrolment: Path, number: signal.Signals
 ) -> None:
     state = tmp_path / "state"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "device_agent.cli", "--log-level", "info", "run"]
-        + ["--state", str(state), "--enrolment", str(enrolment)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    assert "agent.started" in process.stderr.readline()
-    assert "link.disconnected" in process.stderr.readline()
-    process.send_signal(number)
-    rest = process.stderr.read()
-    process.stderr.close()
-    assert (process.wait(), "Traceback" in rest) == (0, False)
+    command = [sys.executable, "-m", "device_agent.cli", "--log-level", "info", "run"]
+    command += ["--state", str(state), "--enrolment", str(enrolment)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            for event in ("agent.started", "link.unreachable", "link.disconnected"):
+                assert event in process.stderr.readline()
+            process.send_signal(number)
+            rest = process.stderr.read()
+            code = process.wait()
+        finally:
+            process.kill()
+    assert (code, "Traceback" in rest) == (0, False)
 
 
 def test_usage_errors_are_exit_code_2_and_the_version_is_told() -> None:
