@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from device_agent.protocol.thresholds import threshold_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    from device_agent.protocol.manifest import TensorSpec
 
 SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may be from 1, by rounding in half precision or 8 bits."""
@@ -19,8 +24,9 @@ _STEPS = {"b": (1 / 256, 128), "B": (1 / 256, 0)}
 """Size and shift of 8-bit scores, by numpy's type character (int8, uint8; asking for the name takes
 2 µs). The TFLite quantization specification fixes a softmax: scale 1/256, zero point -128 or 0.
 https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec"""
-_UNSIGNED = {"b": bytes(byte ^ 0x80 for byte in range(256)), "B": None}
+_INT8_STEPS = bytes(byte ^ 0x80 for byte in range(256))
 """What ``bytes.translate`` takes to do that shift."""
+_STEPS_TOLERANCE = 256 * SUM_TOLERANCE
 
 
 class Scores(NamedTuple):
@@ -57,33 +63,39 @@ def read_scores(output: NDArray[Any], thresholds: tuple[float, ...] = ()) -> Sco
     return Scores(*scores_of(output, thresholds))
 
 
-def scores_of(output: NDArray[Any], thresholds: tuple[float, ...]) -> Found:
-    """Read the scores of one row as ``read_scores`` does, for who does so at every inference."""
+def scores_of(output: NDArray[Any], thresholds: tuple[float, ...] = ()) -> Found:
+    """Read the scores of one row as ``read_scores`` does."""
     size, kind = output.size, output.dtype.char
     if size < 2 or output.shape[-1] != size:
         if size == 1 and output.dtype.kind in "iub":
             return int(output.item()), 1.0, True
         return None, 0.0, _is_finite(output)
-    found: Found
     # Plain numbers for few classes: numpy's calls cost more than the arithmetic does.
     if size > MANY_CLASSES:
         found = _read_many(output.ravel(), *_STEPS.get(kind, _AS_THEY_ARE))
-    elif kind in _UNSIGNED:
-        steps = output.tobytes().translate(_UNSIGNED[kind])
-        top = max(steps)
-        if abs(sum(steps) - 256) <= 256 * SUM_TOLERANCE:
-            found = steps.index(top), top / 256, True
-        else:
-            shares = math.fsum(math.exp((step - top) / 256) for step in steps)
-            found = steps.index(top), 1.0 / shares, True
     else:
-        found = _read_few(output.ravel().tolist())
+        found = _OF_FEW.get(kind, _read_few)(output)
     if thresholds and found[0] is not None and found[1] < threshold_of(thresholds, found[0]):
         return None, found[1], found[2]
     return found
 
 
-def _read_few(values: list[float]) -> Found:
+def reader_of(spec: TensorSpec, thresholds: tuple[float, ...]) -> Callable[[NDArray[Any]], Found]:
+    """Return ``scores_of`` for one output, for who reads it at every inference.
+
+    Args:
+        spec: what every array that is read has; of few classes without a threshold, the array
+            is not asked for it again.
+        thresholds: as ``read_scores``.
+    """
+    classes = spec.shape[-1] if spec.shape else 0
+    if not thresholds and 2 <= classes <= MANY_CLASSES and math.prod(spec.shape) == classes:
+        return _OF_FEW.get({"int8": "b", "uint8": "B"}.get(spec.dtype, ""), _read_few)
+    return partial(scores_of, thresholds=thresholds)
+
+
+def _read_few(output: NDArray[Any]) -> Found:
+    values = output.ravel().tolist()
     total = sum(values)  # one NaN or infinity makes it one too
     if not math.isfinite(total):
         return _NOT_FINITE
@@ -92,6 +104,26 @@ def _read_few(values: list[float]) -> Found:
     if abs(total - 1.0) <= SUM_TOLERANCE and min(values) >= 0:
         return index, min(1.0, top), True
     return index, 1.0 / math.fsum(math.exp(value - top) for value in values), True
+
+
+def _read_few_int8(output: NDArray[Any]) -> Found:
+    return _read_steps(output.tobytes().translate(_INT8_STEPS))
+
+
+def _read_few_uint8(output: NDArray[Any]) -> Found:
+    return _read_steps(output.tobytes())
+
+
+def _read_steps(steps: bytes) -> Found:
+    top = max(steps)
+    if abs(sum(steps) - 256) <= _STEPS_TOLERANCE:
+        return steps.index(top), top / 256, True
+    shares = math.fsum(math.exp((step - top) / 256) for step in steps)
+    return steps.index(top), 1.0 / shares, True
+
+
+_OF_FEW = {"b": _read_few_int8, "B": _read_few_uint8}
+"""Readers of 8-bit scores, by numpy's type character."""
 
 
 def _read_many(row: NDArray[Any], step: float, shift: int) -> Found:

@@ -107,7 +107,7 @@ class Agent:
             BadInput: the row does not fit, or ``model`` is no name.
             InferenceFailed: the runtime failed on this row.
         """
-        name = ModelName(model if type(model) is str else _plain_name(model))
+        name: Any = model if type(model) is str else _plain_name(model)
         answer, samples = self._live.infer(name, row), self._loop.samples
         if not samples.is_on:
             return answer

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from device_agent.core.counts import Counts
+from device_agent.monitor.thinning import FULL_ROWS
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
 from device_agent.protocol.ids import ModelName, digest_of
 from device_agent.protocol.manifest import TensorSpec
+from device_agent.protocol.plan import FeaturePlan, SketchPlan
 from device_agent.runtimes.available import get_runtime
 from device_agent.shell.live import LiveModel, LiveModels
 from tests import agent_values as valid
@@ -23,6 +25,10 @@ from tests.models import linear_onnx
 
 NAME = ModelName("digits")
 FEATURES = 4
+PLAN = SketchPlan(
+    source="elements",
+    features=tuple(FeaturePlan(name=f"x{at}", edges=(-1.0, 1.0)) for at in range(FEATURES)),
+)
 
 
 class ToyModel:
@@ -52,7 +58,9 @@ class ToyModel:
         self.closed = True
 
 
-def live_model(version: int, loaded=None, before: Counts | None = None) -> LiveModel:
+def live_model(
+    version: int, loaded=None, before: Counts | None = None, plan: SketchPlan | None = None
+) -> LiveModel:
     manifest = valid.manifest(version=version)
     return LiveModel(
         digest=digest_of(b"%d" % version),
@@ -60,6 +68,7 @@ def live_model(version: int, loaded=None, before: Counts | None = None) -> LiveM
         variant=manifest.variants[0],
         loaded=loaded or ToyModel(version),
         before=before,
+        plan=plan,
     )
 
 
@@ -187,6 +196,36 @@ def test_a_closed_window_begins_a_new_one_and_keeps_the_total() -> None:
     assert model.close_window()[0].inferences == 3
     live.infer(NAME, row())
     assert (model.tally.window.inferences, model.counts().inferences) == (1, 4)
+
+
+def test_windows_that_close_while_many_infer_hold_each_answer_once() -> None:
+    model, live, windows = live_model(1, plan=PLAN), LiveModels(), []
+    live.exchange(NAME, model)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(live.infer, NAME, row()) for _ in range(3000)]
+        while not all(each.done() for each in calls):
+            windows.append(model.close_window())
+    windows.append(model.close_window())
+    counts = [window for window, _, _ in windows]
+    assert len(counts) > 2
+    assert sum(each.inferences for each in counts) == model.counts().inferences == 3000
+    assert sum(sum(each.latency) for each in counts) == sum(map(sum, (c.classes for c in counts)))
+    for _, rows, bins in windows:
+        assert [sum(part) for part in PLAN.parted(bins)] == [rows] * FEATURES
+    assert 0 < sum(rows for _, rows, _ in windows) <= 3000
+
+
+def test_of_a_model_that_answers_often_a_part_of_the_inputs_is_counted() -> None:
+    model, live = live_model(1, plan=PLAN), LiveModels()
+    live.exchange(NAME, model)
+    counted = []
+    for _ in range(3):
+        for _ in range(8 * FULL_ROWS):
+            live.infer(NAME, row())
+        counts, rows, _ = model.close_window()
+        assert counts.inferences == 8 * FULL_ROWS
+        counted.append(rows)
+    assert 0.9 * FULL_ROWS < min(counted[1:]) <= max(counted[1:]) < 2.2 * FULL_ROWS
 
 
 def test_taking_a_model_away_leaves_day_zero_and_closes_it() -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from device_agent.processing.scores import MANY_CLASSES, _read_many, read_scores
+from device_agent.processing.scores import (
+    MANY_CLASSES,
+    Scores,
+    _read_many,
+    read_scores,
+    reader_of,
+)
+from device_agent.protocol.manifest import TensorSpec
 
 
 def test_probabilities_give_the_likeliest_class_and_its_probability() -> None:
@@ -68,6 +75,25 @@ def test_many_classes_are_read_as_few_are(dtype: str, kind: str) -> None:
     assert many == (few.class_index, pytest.approx(few.confidence, rel=1e-12), True)
     one_more = read_scores(np.concatenate([row[:1], row])[np.newaxis])
     assert one_more.class_index == (few.class_index or 0) + 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int8", "uint8", "int32"])
+@pytest.mark.parametrize("shape", [(1, 10), (1, 65), (1, 1), (), (2, 3), (10,), (1, 4, 4), (1, 2)])
+@pytest.mark.parametrize("thresholds", [(), (0.4,)])
+def test_a_reader_of_one_output_reads_as_if_it_had_never_seen_it(
+    dtype: str, shape: tuple[int, ...], thresholds: tuple[float, ...]
+) -> None:
+    chance = np.random.default_rng(0)
+    free = tuple(-1 if at == 0 else size for at, size in enumerate(shape))
+    readers = [
+        reader_of(TensorSpec(name="y", dtype=dtype, shape=told), thresholds)
+        for told in (shape, free)
+    ]
+    for scale in (1, 100):
+        for _ in range(20):
+            output = np.asarray(chance.uniform(0, scale, shape)).astype(dtype)
+            for read in readers:
+                assert Scores(*read(output)) == read_scores(output, thresholds)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
