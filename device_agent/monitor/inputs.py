@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from device_agent.monitor.thinning import Thinning
 from device_agent.processing.features import bins_of, features_of_rows
 from device_agent.protocol.plan import SketchPlan
 
@@ -22,11 +23,18 @@ BUFFER_ROWS = 256
 
 
 class InputSketch:
-    """Counts of input features by a plan. Not thread-safe: the caller holds the model's lock."""
+    """Counts of input features by a plan. Not thread-safe, but for ``chooses``.
+
+    Attributes:
+        plan: what is counted.
+        chooses: says whether the next row is one to ``observe``; see ``Thinning``.
+    """
 
     def __init__(self, plan: SketchPlan) -> None:
         """Begin with zeros."""
         self.plan = plan
+        self._thinning = Thinning()
+        self.chooses = self._thinning.chooses
         self.rows = 0
         self._counts = [np.zeros(feature.bins, dtype=np.int64) for feature in plan.features]
         self._features = np.empty((BUFFER_ROWS, len(plan.features)))
@@ -50,6 +58,7 @@ class InputSketch:
         """Return rows and flat counts since the last ``take``, and begin anew."""
         self._compute()
         self._count()
+        self._thinning.close()
         rows, self.rows = self.rows, 0
         flat = tuple(int(count) for part in self._counts for count in part)
         for part in self._counts:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from device_agent.core.counts import Counts
 from device_agent.monitor.tally import Tally
-from device_agent.monitor.thinning import Thinning
 from device_agent.processing.rows import RowFit
 from device_agent.processing.scores import reader_of
 from device_agent.protocol.errors import BadInput, InferenceFailed, NoModel
@@ -70,7 +69,6 @@ class LiveModel:
         self.lock = threading.Lock()
         self.tally = Tally(before)
         self.inputs = _sketch(plan) if plan is not None else None
-        self._thinning = Thinning()
         self.closed = False
         self._counting = threading.Lock()
         self._called_ns = 0
@@ -105,7 +103,7 @@ class LiveModel:
             self._called_ns = 0
         latency_us = (self._timer_ns() - started) / 1000
         index, confidence, finite = self._read_scores(outputs[self._scores_at])
-        if self.inputs is not None and self._thinning.chooses():
+        if self.inputs is not None and self.inputs.chooses():
             # The reference profile is of rows as the application gives them.
             counted = fitted if prepare is None else prepare.counted(row)
             with self._counting:
@@ -144,7 +142,6 @@ class LiveModel:
     def close_window(self) -> tuple[Counts, int, tuple[int, ...]]:
         """Begin a new window; return the counts of the old one, its rows, and their bins."""
         with self._counting:
-            self._thinning.close()
             rows, bins = self.inputs.take() if self.inputs is not None else (0, ())
             return self.tally.close_window(), rows, bins
 

@@ -53,7 +53,7 @@ def test_a_missing_runtime_says_how_to_install_it(name: str) -> None:
         "import importlib.util\n"
         "from device_agent.protocol.errors import RuntimeMissing\n"
         "from device_agent.runtimes import available\n"
-        "available.find_spec = lambda package: None\n"
+        "available._is_installed = lambda package: False\n"
         f"try: available.get_runtime({name!r})\n"
         "except RuntimeMissing as error: print(error, '|', error.next_step)\n"
         "print(available.available_runtimes())"
