@@ -1,9 +1,10 @@
 """Dataclasses that cost little to define.
 
-The standard library writes, compiles and keeps six functions for each of them. An agent knows
-about ninety, most of which a start never makes: that was half the time of its imports and 0.7 MB.
-Here all of them share five functions, and ``__init__`` is written when it is called again. They
-are dataclasses all the same: ``fields``, ``replace``, ``asdict``, copying and pickling work.
+The standard library looks at each field, and writes, compiles and keeps six functions for each of
+them. An agent knows about ninety, most of which a start never makes: that was half the time of
+its imports and 0.7 MB. Here all share their functions, ``__init__`` is written when it is called
+often, and the library is asked for the fields when somebody wants to know them. They are
+dataclasses all the same: ``fields``, ``replace``, ``asdict``, copying and pickling work.
 
 ``from device_agent.protocol.values import dataclass``; type checkers see the standard library's.
 """
@@ -33,52 +34,81 @@ else:
         return lambda plain: _value(plain, frozen=frozen, eq=eq)
 
 
+FEW = 8
+"""Instances that are made the slow way, each in some microseconds: writing an ``__init__`` takes
+a hundred, and of many classes a process makes no more than these."""
+
+
 def _value(plain: type, *, frozen: bool, eq: bool) -> type:
-    lean: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(
-        plain
-    )
-    own = plain.__dict__
-    compared = [each.name for each in dataclasses.fields(lean) if each.compare]
-    lean.__dataclass_params__.frozen, lean.__dataclass_params__.eq = frozen, eq
-    shared = {
-        "_value_of": attrgetter(*compared) if compared else staticmethod(lambda _: ()),
-        "__init__": _first_init,
-        "__repr__": _repr,
-        "__getstate__": _state,
-        "__setstate__": _set_state,
-        **({"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete} if frozen else {}),
+    """Return the class with slots and what all value classes share. It inherits no fields."""
+    names = tuple(plain.__annotations__)
+    own = dict(plain.__dict__)
+    defaults = {name: own.pop(name) for name in names if name in own}
+    compared = [name for name in names if _is_compared(defaults.get(name))]
+    if own.get("__hash__", own) is None:  # of a class with an ``__eq__``
+        del own["__hash__"]
+    fields = _Fields(plain, frozen=frozen, eq=eq)
+    namespace = {
+        **_SHARED,
+        **(_OF_FROZEN if frozen else {}),
         **({"__eq__": _eq, "__hash__": _hash if frozen else None} if eq else {}),
+        **{name: each for name, each in own.items() if name not in ("__dict__", "__weakref__")},
+        "__slots__": names,
+        "__qualname__": plain.__qualname__,
+        "__dataclass_fields__": fields,
+        "_value_of": attrgetter(*compared) if compared else staticmethod(lambda _: ()),
+        "__value_defaults__": defaults,
     }
-    for name, function in shared.items():
-        if name not in own or (name == "__hash__" and own[name] is None):
-            setattr(lean, name, function)
-    return lean  # type: ignore[no-any-return]
+    made: type = type(plain)(plain.__name__, plain.__bases__, namespace)
+    fields.made = made
+    return made
 
 
-def _first_init(self: Any, /, *unnamed: object, **given: Any) -> None:
-    """Set the fields of the first one: of many classes a process makes no second."""
+def _is_compared(default: object) -> bool:
+    return not isinstance(default, dataclasses.Field) or default.compare
+
+
+class _Fields:
+    """What the standard library knows of a class, found out when it is first asked for."""
+
+    def __init__(self, plain: type, *, frozen: bool, eq: bool) -> None:
+        self.plain, self.frozen, self.eq = plain, frozen, eq
+        self.made: Any = plain
+
+    def __get__(self, _instance: object, _owner: type) -> Any:
+        known: Any = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(
+            self.plain
+        )
+        known.__dataclass_params__.frozen, known.__dataclass_params__.eq = self.frozen, self.eq
+        self.made.__dataclass_params__ = known.__dataclass_params__
+        self.made.__dataclass_fields__ = known.__dataclass_fields__
+        return known.__dataclass_fields__
+
+
+def _slow_init(self: Any, /, *unnamed: object, **given: Any) -> None:
+    """Set the fields of one of the first few."""
     made = _owner(self)
-    made.__init__ = _second_init
-    fields = {each.name: each for each in dataclasses.fields(made)}
+    made.__value_made__ += 1
     values = {}
-    for name, each in fields.items():
+    for name in made.__slots__:
         if name in given:
             values[name] = given[name]
-        elif each.default is not dataclasses.MISSING:
-            values[name] = each.default
-        elif each.default_factory is not dataclasses.MISSING:
-            values[name] = each.default_factory()
-    if unnamed or len(values) < len(fields) or not given.keys() <= fields.keys():
-        _write_init(made)(self, *unnamed, **given)  # it says what is wrong
+        elif name in made.__value_defaults__:
+            default = made.__value_defaults__[name]
+            if not isinstance(default, dataclasses.Field):
+                values[name] = default
+            elif default.default_factory is not dataclasses.MISSING:
+                values[name] = default.default_factory()
+            elif default.default is not dataclasses.MISSING:
+                values[name] = default.default
+    is_wrong = unnamed or len(values) < len(made.__slots__) or not given.keys() <= values.keys()
+    if is_wrong or made.__value_made__ > FEW:
+        _write_init(made)(self, *unnamed, **given)  # which says what is wrong
+        return
     for name, value in values.items():
         object.__setattr__(self, name, value)
     if hasattr(made, "__post_init__"):
         self.__post_init__()
-
-
-def _second_init(self: Any, /, *unnamed: object, **given: Any) -> None:
-    """Write the class's own ``__init__``, and call it."""
-    _write_init(_owner(self))(self, *unnamed, **given)
 
 
 def _owner(self: Any) -> Any:
@@ -137,9 +167,25 @@ def _refuse_to_delete(_self: Any, name: str) -> None:
 
 
 def _state(self: Any) -> list[Any]:
-    return [getattr(self, each.name) for each in dataclasses.fields(self)]
+    return [getattr(self, name) for name in _owner(self).__slots__]
 
 
 def _set_state(self: Any, state: list[Any]) -> None:
-    for each, value in zip(dataclasses.fields(self), state, strict=True):
-        object.__setattr__(self, each.name, value)
+    for name, value in zip(_owner(self).__slots__, state, strict=True):
+        object.__setattr__(self, name, value)
+
+
+def _replace(self: Any, /, **changes: Any) -> Any:
+    return dataclasses.replace(self, **changes)
+
+
+_SHARED = {
+    "__init__": _slow_init,
+    "__repr__": _repr,
+    "__getstate__": _state,
+    "__setstate__": _set_state,
+    "__replace__": _replace,
+    "__match_args__": (),
+    "__value_made__": 0,
+}
+_OF_FROZEN = {"__setattr__": _refuse_to_set, "__delattr__": _refuse_to_delete}
