@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from device_agent.core.admission import check_addressee
 from device_agent.protocol import envelope
 from device_agent.protocol.codec import decode
@@ -24,6 +21,10 @@ ROOT_PATH = "trust/root.json"
 
 def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """Tell whether ``signature`` over ``message`` is by the raw Ed25519 ``public_key``."""
+    # Here: it takes longest of all to import, and a model answers before anything is verified.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
     except (InvalidSignature, ValueError):
@@ -31,11 +32,18 @@ def verify_ed25519(public_key: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
-def _stored_root(storage: Storage) -> Root | None:
+def _read_root(storage: Storage) -> bytes | None:
     try:
-        stored = storage.read(ROOT_PATH)
-        return None if stored is None else pinned_root(stored, verify_ed25519)
-    except (NotTrusted, ProtocolError, StorageFailed) as error:
+        return storage.read(ROOT_PATH)
+    except StorageFailed as error:
+        logger.warning("root.damaged", extra={"path": ROOT_PATH, "cause": str(error)})
+        return None
+
+
+def _stored_root(stored: bytes) -> Root | None:
+    try:
+        return pinned_root(stored, verify_ed25519)
+    except (NotTrusted, ProtocolError) as error:
         logger.warning("root.damaged", extra={"path": ROOT_PATH, "cause": str(error)})
         return None
 
@@ -46,20 +54,31 @@ class Trust:
     def __init__(self, storage: Storage, enrolled_root: bytes) -> None:
         """Take the stored root, or pin the one of the enrolment.
 
-        That is on the first start, and when a
-        worn-out disk has spoiled the stored one.
+        That is on the first start, and when a worn-out disk has spoiled the stored one.
 
         Raises:
-            NotTrusted, ProtocolError: the enrolment's root is not signed by its own keys.
+            NotTrusted, ProtocolError: the enrolment's root is not signed by its own keys. Where a
+                root is stored, ``root`` raises it if it must.
         """
         self._storage = storage
-        stored = _stored_root(storage)
-        self.root: Root = stored or pinned_root(enrolled_root, verify_ed25519)
-        if stored is None:
-            try:
-                storage.replace(ROOT_PATH, enrolled_root)
-            except StorageFailed as error:  # then it is pinned again at the next start
-                logger.warning("root.not_stored", extra={"cause": str(error)})
+        self._enrolled = enrolled_root
+        stored = _read_root(storage)
+        self._root: Root | bytes = self._pinned() if stored is None else stored
+
+    @property
+    def root(self) -> Root:
+        """The root; a stored one is verified when it is first asked for."""
+        if isinstance(self._root, bytes):
+            self._root = _stored_root(self._root) or self._pinned()
+        return self._root
+
+    def _pinned(self) -> Root:
+        root = pinned_root(self._enrolled, verify_ed25519)
+        try:
+            self._storage.replace(ROOT_PATH, self._enrolled)
+        except StorageFailed as error:  # then it is pinned again at the next start
+            logger.warning("root.not_stored", extra={"cause": str(error)})
+        return root
 
     def follow(self, root_envelope: bytes) -> bool:
         """Move to the next root version; False if this one is already known.
@@ -72,7 +91,7 @@ class Trust:
             return False
         successor = next_root(self.root, root_envelope, verify_ed25519)
         self._storage.replace(ROOT_PATH, root_envelope)
-        self.root = successor
+        self._root = successor
         return True
 
     def open_desired(self, data: bytes, device: DeviceId) -> Desired:
