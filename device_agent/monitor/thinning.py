@@ -28,7 +28,7 @@ class Thinning:
 
     def chooses(self) -> bool:
         """Say whether the row that is offered now is one to count."""
-        if self._passing:
+        if self._passing > 0:  # another thread may close in between: then it is -1 now
             self._passing -= 1
             return False
         if self._is_over:

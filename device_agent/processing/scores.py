@@ -84,14 +84,17 @@ def reader_of(spec: TensorSpec, thresholds: tuple[float, ...]) -> Callable[[NDAr
     """Return ``scores_of`` for one output, for who reads it at every inference.
 
     Args:
-        spec: what every array that is read has; of few classes without a threshold, the array
-            is not asked for it again.
+        spec: what the arrays that are read should have; of few classes without a threshold,
+            only the shape is looked at again.
         thresholds: as ``read_scores``.
     """
-    classes = spec.shape[-1] if spec.shape else 0
-    if not thresholds and 2 <= classes <= MANY_CLASSES and math.prod(spec.shape) == classes:
-        return _OF_FEW.get({"int8": "b", "uint8": "B"}.get(spec.dtype, ""), _read_few)
-    return partial(scores_of, thresholds=thresholds)
+    shape = spec.shape
+    classes = shape[-1] if shape else 0
+    if thresholds or not 2 <= classes <= MANY_CLASSES or math.prod(shape) != classes:
+        return partial(scores_of, thresholds=thresholds)
+    read = _OF_FEW.get({"int8": "b", "uint8": "B"}.get(spec.dtype, ""), _read_few)
+    # A runtime may give another shape than a file declares.
+    return lambda output: read(output) if output.shape == shape else scores_of(output)
 
 
 def _read_few(output: NDArray[Any]) -> Found:

@@ -12,6 +12,7 @@ dataclasses all the same: ``fields``, ``replace``, ``asdict``, copying and pickl
 from __future__ import annotations
 
 import dataclasses
+import threading
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,9 @@ def _is_compared(default: object) -> bool:
     return not isinstance(default, dataclasses.Field) or default.compare
 
 
+_ASKING = threading.RLock()
+
+
 class _Fields:
     """What the standard library knows of a class, found out when it is first asked for."""
 
@@ -76,19 +80,25 @@ class _Fields:
         self.made: Any = plain
 
     def __get__(self, _instance: object, _owner: type) -> Any:
-        known: Any = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(
-            self.plain
-        )
-        known.__dataclass_params__.frozen, known.__dataclass_params__.eq = self.frozen, self.eq
-        self.made.__dataclass_params__ = known.__dataclass_params__
-        self.made.__dataclass_fields__ = known.__dataclass_fields__
-        return known.__dataclass_fields__
+        with _ASKING:
+            found = self.made.__dict__["__dataclass_fields__"]
+            if found is not self:  # another thread was first
+                return found
+            ask = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)
+            known: Any = ask(self.plain)  # which changes it: once only
+            known.__dataclass_params__.frozen, known.__dataclass_params__.eq = self.frozen, self.eq
+            self.made.__dataclass_params__ = known.__dataclass_params__
+            self.made.__dataclass_fields__ = known.__dataclass_fields__
+            return known.__dataclass_fields__
 
 
 def _slow_init(self: Any, /, *unnamed: object, **given: Any) -> None:
     """Set the fields of one of the first few."""
     made = _owner(self)
     made.__value_made__ += 1
+    if made.__value_made__ > FEW:
+        _write_init(made)(self, *unnamed, **given)
+        return
     values = {}
     for name in made.__slots__:
         if name in given:
@@ -101,8 +111,7 @@ def _slow_init(self: Any, /, *unnamed: object, **given: Any) -> None:
                 values[name] = default.default_factory()
             elif default.default is not dataclasses.MISSING:
                 values[name] = default.default
-    is_wrong = unnamed or len(values) < len(made.__slots__) or not given.keys() <= values.keys()
-    if is_wrong or made.__value_made__ > FEW:
+    if unnamed or len(values) < len(made.__slots__) or not given.keys() <= values.keys():
         _write_init(made)(self, *unnamed, **given)  # which says what is wrong
         return
     for name, value in values.items():

@@ -72,9 +72,10 @@ def get_runtime(name: str) -> Runtime:
 
 def _is_installed(package: str) -> bool:
     """Say what ``importlib.util.find_spec`` does, which takes a start longer to import."""
-    return package in sys.modules or any(
-        finder.find_spec(package, None) is not None for finder in sys.meta_path
-    )
+    if package in sys.modules:
+        return sys.modules[package] is not None  # None: its import is blocked
+    finders = (getattr(each, "find_spec", None) for each in sys.meta_path)
+    return any(find(package, None) is not None for find in finders if find is not None)
 
 
 def _missing(name: str, what: str) -> RuntimeMissing:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from device_agent.logs import AGENT_LOGGER, RecentLog
-from device_agent.protocol.errors import BadInput
+from device_agent.protocol.errors import AgentError, BadInput
 from device_agent.protocol.ids import Digest, ModelName
 from device_agent.shell.doors import Doors
 from device_agent.shell.identity import FolderLock, adopt_identity, offered_enrolment
@@ -30,6 +30,8 @@ from device_agent.shell.loop import AgentLoop
 from device_agent.shell.options import AgentOptions
 from device_agent.shell.prediction import Prediction
 from device_agent.shell.storage import FolderStorage
+
+logger = logging.getLogger(__name__)
 
 MOST_NAMES_SAID = 20
 """Names of classes in the message about one that is none."""
@@ -46,7 +48,7 @@ class Agent:
         self._recent = recent
         self._lock = lock
         self._live = live
-        self._thread = threading.Thread(target=loop.run, name="edgeops-agent", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="edgeops-agent", daemon=True)
 
     @classmethod
     def start(
@@ -93,6 +95,12 @@ class Agent:
             raise
         agent._thread.start()
         return agent
+
+    def _run(self) -> None:
+        try:
+            self._loop.run()
+        except AgentError as error:  # anything else is a defect, with its traceback
+            logger.error("agent.ended", extra={"cause": str(error)})  # noqa: TRY400 - its cause says it
 
     def infer(self, model: str, row: Any) -> Prediction:
         """Answer one row with the model that is active right now, on this thread.
@@ -177,6 +185,7 @@ class Agent:
         """Say farewell, keep everything, and release the state folder."""
         self._loop.stop()
         self._thread.join()
+        self._live.close()  # of a loop that ended by itself they still answer
         logging.getLogger(AGENT_LOGGER).removeHandler(self._recent)
         self._lock.release()
 

@@ -70,7 +70,8 @@ class AgentLoop:
             doors: what is outside of it; by default this machine, its disk and its network.
 
         Raises:
-            AgentError: the folder cannot be used, or its root of trust is not trusted.
+            AgentError: the folder cannot be used, or on the first start the root of the enrolment
+                is not trusted.
         """
         doors = doors or Doors()
         self.options = options or AgentOptions()
@@ -172,17 +173,25 @@ class AgentLoop:
         )
 
     def run(self) -> None:
-        """Connect and work until ``stop``; then say farewell and close everything."""
+        """Connect and work until ``stop``; then say farewell and close everything.
+
+        Raises:
+            NotTrusted, ProtocolError: there is no root of trust by which anything could be
+                verified. The models that answer go on to.
+        """
         try:
             self.begin()
             while not self._stopping.is_set():
                 self.turn(self.options.tick_s)
                 self._guarded(self._on_turn)
-        finally:
-            self.close()
+        except BaseException:
+            self._release()
+            raise
+        self.close()
 
     def begin(self) -> None:
         """Begin to connect, and go on with what was under way. The first part of ``run``."""
+        _ = self._trust.root  # without it there is nobody to obey
         self._guarded(lambda: self._state(0, online=False))
         self._link.start()
         self._guarded(self._resume)
@@ -387,6 +396,10 @@ class AgentLoop:
 
     def close(self) -> None:
         """Keep everything, say farewell and release what is held. The last part of ``run``."""
+        self._release()
+        self._guarded(self.live.close)
+
+    def _release(self) -> None:
         for step in (
             self._deployer.stop,
             self._desk.stop,
@@ -395,7 +408,6 @@ class AgentLoop:
             lambda: self._keep_samples(everything=True),
             lambda: self._fetcher.flush(self._clock.monotonic_s()),
             lambda: self._link.stop(self._farewell()),
-            self.live.close,
             self._outbox.close,
         ):
             self._guarded(step)

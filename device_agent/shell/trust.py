@@ -57,8 +57,8 @@ class Trust:
         That is on the first start, and when a worn-out disk has spoiled the stored one.
 
         Raises:
-            NotTrusted, ProtocolError: the enrolment's root is not signed by its own keys. Where a
-                root is stored, ``root`` raises it if it must.
+            NotTrusted, ProtocolError: the enrolment's root is not signed by its own keys. With a
+                stored root it is ``root`` that raises it: verifying can wait, an answer cannot.
         """
         self._storage = storage
         self._enrolled = enrolled_root

@@ -46,6 +46,7 @@ from device_agent.shell.outbox import Outbox
 from device_agent.shell.storage import FolderStorage
 from edgeops.packaging.package import Package
 from tests.device_harness import FEATURES, PROFILE, Device, Hub, Workshop
+from tests.mqtt_peers import wait_until
 
 OFFLINE = AgentOptions(link=LinkLimits(connect_timeout_s=0.2, backoff_first_s=0.1))
 ROWS = np.eye(FEATURES, dtype=np.float32)
@@ -595,6 +596,32 @@ def test_run_with_a_root_that_does_not_trust_itself_is_exit_code_6(
     )
     assert code == 6
     assert lines[0].startswith("error: no valid signature")
+
+
+@pytest.fixture
+def rootless(state: Path, hub: Hub) -> Path:
+    """A device whose stored root is spoiled, and whose identity has one that nobody signed."""
+    (state / "trust/root.json").write_bytes(b"{")
+    unsigned = Hub().sealed("application/vnd.edgeops.root.v1+json", hub.root().to_bytes())
+    (state / "identity.json").write_bytes(hub.enrolment(root=unsigned).to_bytes())
+    return state
+
+
+def test_a_device_without_a_root_of_trust_still_answers_and_says_why_it_does_nothing_else(
+    rootless: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Agent.start(rootless, options=OFFLINE) as agent:
+        wait_until(lambda: not agent.is_running, "the agent's thread to end")
+        assert agent.infer("digits", ROWS[2]).class_index == 2
+        assert {"root.damaged", "agent.ended"} <= set(caplog.messages)
+    with pytest.raises(NoModel):
+        agent.infer("digits", ROWS[2])
+
+
+def test_run_without_a_root_of_trust_ends_with_its_cause(rootless: Path) -> None:
+    code, lines = said(device_agent("run", "--state", rootless))
+    assert code == 1
+    assert "agent.ended cause=no valid signature" in lines[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

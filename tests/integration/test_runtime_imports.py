@@ -64,6 +64,17 @@ def test_a_missing_runtime_says_how_to_install_it(name: str) -> None:
     ]
 
 
+def test_runtimes_are_found_beside_old_finders_and_one_whose_import_is_blocked_is_not() -> None:
+    said = run(
+        "import sys\n"
+        "from device_agent.runtimes.available import available_runtimes\n"
+        "sys.meta_path.insert(0, object())\n"
+        "sys.modules['onnxruntime'] = None\n"
+        "print(sorted(available_runtimes() & {'litert', 'onnxruntime'}))"
+    )
+    assert said == "['litert']"
+
+
 def test_onnx_runtime_reports_nothing_to_its_maker(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(linear_onnx(np.eye(4, dtype=np.float32)))
     home = tmp_path / "home"

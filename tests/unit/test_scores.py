@@ -96,6 +96,18 @@ def test_a_reader_of_one_output_reads_as_if_it_had_never_seen_it(
                 assert Scores(*read(output)) == read_scores(output, thresholds)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8", "int32"])
+@pytest.mark.parametrize(
+    "real", [(1, 0), (4, 4), (1, 1), (4,), (4, 1), (2, 2), (1, 5), (), (1, 70)]
+)
+def test_an_output_of_another_shape_than_the_file_declares_is_read_as_what_it_is(
+    dtype: str, real: tuple[int, ...]
+) -> None:
+    read = reader_of(TensorSpec(name="y", dtype=dtype, shape=(1, 4)), ())
+    output = np.asarray(np.random.default_rng(1).uniform(0, 100, real)).astype(dtype)
+    assert Scores(*read(output)) == read_scores(output)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_flagged_among_many_classes_too(bad: float) -> None:
     row = np.full((1, MANY_CLASSES + 1), 0.5, np.float32)

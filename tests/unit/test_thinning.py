@@ -55,3 +55,21 @@ def test_a_rhythm_of_the_rows_is_not_taken_for_what_they_are() -> None:
     rows = chosen(thinning, 100_000)
     even = sum(row % 2 == 0 for row in rows)
     assert 0.4 < even / len(rows) < 0.6
+
+
+def test_a_close_in_the_midst_of_a_choice_costs_no_more_than_a_row() -> None:
+    class Meddled(Thinning):
+        """One that is closed by another thread after it has looked whether to pass on."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "_passing" and meddle.pop("now", False):
+                value = -1  # 0, set by the other, less the one of this row
+            super().__setattr__(name, value)
+
+    meddle: dict[str, bool] = {}
+    thinning = Meddled()
+    chosen(thinning, 10_000)
+    while thinning.chooses():
+        pass
+    meddle["now"] = True
+    assert len(chosen(thinning, 1_000)) > 10

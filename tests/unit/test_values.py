@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, field
 from typing import Any
 
@@ -147,6 +148,33 @@ def test_nothing_can_be_set_of_a_value_even_before_it_was_first_made() -> None:
     fresh = _classes(values.dataclass)["Point"]
     with pytest.raises(FrozenInstanceError, match="'x'"):
         fresh.__new__(fresh).x = 1
+
+
+def test_many_threads_may_make_the_first_ones_and_ask_for_the_fields_at_once() -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(60):
+                point = _classes(values.dataclass)["Point"]
+                asked = [
+                    pool.submit(lambda made=point: (repr(made(x=1)), len(dataclasses.fields(made))))
+                    for _ in range(4)
+                ]
+                assert {len(point(x=n).tags) for n in range(values.FEW + 2)} == {0}
+                assert {each.result()[1] for each in asked} == {3}
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def test_a_factory_is_called_once_for_each() -> None:
+    made: list[int] = []
+
+    @values.dataclass(slots=True, kw_only=True)
+    class Counted:
+        x: int = field(default_factory=lambda: made.append(1) or len(made))
+
+    assert [Counted().x for _ in range(values.FEW + 3)] == list(range(1, values.FEW + 4))
 
 
 def _changed(it: Any) -> Any:
