@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from device_agent.monitor.inputs import InputSketch
     from device_agent.processing.prepare import Preparation
+    from device_agent.processing.scores import Found
     from device_agent.protocol.plan import SketchPlan
     from device_agent.runtimes.contract import LoadedModel
 
@@ -102,12 +103,25 @@ class LiveModel:
         finally:
             self._called_ns = 0
         latency_us = (self._timer_ns() - started) / 1000
-        index, confidence, finite = self._read_scores(outputs[self._scores_at])
-        if self.inputs is not None and self.inputs.chooses():
-            # The reference profile is of rows as the application gives them.
+        found = self._read_scores(outputs[self._scores_at])
+        self._observe(row, fitted, latency_us, found)
+        index, confidence, _ = found
+        labels, only = manifest.labels, self._only_name
+        # As many as there are names: the self-test saw to it.
+        named = {only: outputs[0]} if only else dict(zip(self._output_names, outputs))  # noqa: B905
+        label = labels[index] if index is not None and 0 <= index < len(labels) else None
+        latency_ms, model, version = latency_us / 1000, manifest.model, manifest.version
+        fields = (model, version, self.digest, named, index, label, confidence, latency_ms, None)
+        return tuple.__new__(Prediction, fields)  # as ``Prediction(…)`` does, in half the time
+
+    def _observe(self, row: Any, fitted: NDArray[Any], latency_us: float, found: Found) -> None:
+        """Count an answer, and of a package with a reference the row, as it was given."""
+        inputs, prepare = self.inputs, self._prepare
+        if inputs is not None and inputs.chooses():
             counted = fitted if prepare is None else prepare.counted(row)
             with self._counting:
-                self.inputs.observe(counted)
+                inputs.observe(counted)
+        index, confidence, finite = found
         many = self.tally.observe(
             latency_us=latency_us,
             class_index=index,
@@ -118,13 +132,6 @@ class LiveModel:
         if many:
             with self._counting:
                 self.tally.count()
-        labels, only = manifest.labels, self._only_name
-        # As many as there are names: the self-test saw to it.
-        named = {only: outputs[0]} if only else dict(zip(self._output_names, outputs))  # noqa: B905
-        label = labels[index] if index is not None and 0 <= index < len(labels) else None
-        latency_ms, model, version = latency_us / 1000, manifest.model, manifest.version
-        fields = (model, version, self.digest, named, index, label, confidence, latency_ms, None)
-        return tuple.__new__(Prediction, fields)  # as ``Prediction(…)`` does, in half the time
 
     def _new_fit(self) -> RowFit:
         """Look up what the input takes: at the first row, since it needs numpy as the row does."""
