@@ -108,13 +108,13 @@ class Deployer:
                 self._bring_up(self.records[name])
             if not _is_running(self.records[name]):
                 journal.keep_record(self._storage, self.records[name])
-        self._collect_garbage()
 
     def resume(self, now_s: float) -> None:
-        """Go on with what ``recover`` found under way.
+        """Tidy the disk up, and go on with what ``recover`` found under way.
 
         By the thread that will call ``tick``: a self-test dies with the thread that starts it.
         """
+        self._collect_garbage()
         for name, record in list(self.records.items()):
             waits = _state(record) is State.ROLL_BACK or name in self._unpaid
             if _is_running(record) and not waits:

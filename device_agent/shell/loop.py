@@ -191,9 +191,9 @@ class AgentLoop:
 
     def begin(self) -> None:
         """Begin to connect, and go on with what was under way. The first part of ``run``."""
-        _ = self._trust.root  # without it there is nobody to obey
         self._guarded(lambda: self._state(0, online=False))
         self._link.start()
+        _ = self._trust.root  # without it there is nobody to obey
         self._guarded(self._resume)
 
     def turn(self, wait_s: float) -> None:
