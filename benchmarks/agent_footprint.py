@@ -62,8 +62,11 @@ def _measured(asked: argparse.Namespace, work: Path) -> dict[str, Any]:
         figures: dict[str, Any] = {
             "wheel_bytes": there.wheel_bytes,
             "model_bytes": len(model),
-            "starts": rounds.starts(there, plain, broker.url, asked.rounds, progress),
         }
+        for name, one_blas in (("starts", True), ("starts_beside_blas", False)):
+            figures[name] = rounds.starts(
+                there, plain, broker.url, asked.rounds, progress, one_blas=one_blas
+            )
         progress("calls")
         figures["calls"] = rounds.calls(there, plain, asked.blocks)
         figures["calls_with_reference"] = rounds.calls(there, counting, asked.blocks)

@@ -34,18 +34,26 @@ class Clean:
         """Return the command that runs a script of this folder, apart from this project."""
         return [self.python, "-I", str(HERE / script), *map(str, arguments)]
 
-    def run(self, script: str, *arguments: object, under: Sequence[str] = ()) -> Any:
+    def run(
+        self, script: str, *arguments: object, under: Sequence[str] = (), one_blas: bool = False
+    ) -> Any:
         """Run a script; return the document that it prints last.
+
+        With ``one_blas``, numpy's BLAS makes no threads: they spin for a tenth of a second after
+        the import, beside whatever goes on, and what is measured then is how long that took.
 
         Raises:
             RuntimeError: it failed; says what it said.
         """
+        inherited = {
+            name: text for name, text in os.environ.items() if not name.startswith("PYTHON")
+        }
         done = subprocess.run(
             [*under, *self.command(script, *arguments)],
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,
-            env={name: text for name, text in os.environ.items() if not name.startswith("PYTHON")},
+            env={**inherited, **({"OPENBLAS_NUM_THREADS": "1"} if one_blas else {})},
             check=False,
         )
         if done.returncode:

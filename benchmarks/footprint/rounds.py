@@ -22,7 +22,13 @@ Progress = Callable[[str], None]
 
 
 def starts(
-    clean: Clean, installed: Installed, broker: str, rounds: int, progress: Progress
+    clean: Clean,
+    installed: Installed,
+    broker: str,
+    rounds: int,
+    progress: Progress,
+    *,
+    one_blas: bool,
 ) -> dict[str, Any]:
     """Start the three in fresh processes, in turns; return CPU and memory."""
     measured: dict[str, list[dict[str, Any]]] = {"agent": [], "bare": [], "naive": []}
@@ -33,9 +39,10 @@ def starts(
             "agent": clean.run(
                 *("with_agent.py", installed.state, installed.enrolment),
                 *(MODEL, installed.rows, CALLS),
+                one_blas=one_blas,
             ),
-            "bare": clean.run("bare_script.py", *script, "careful"),
-            "naive": clean.run("bare_script.py", *script, "naive"),
+            "bare": clean.run("bare_script.py", *script, "careful", one_blas=one_blas),
+            "naive": clean.run("bare_script.py", *script, "naive", one_blas=one_blas),
         }
         if number:  # the first round warms the machine's caches
             progress(f"start {number} of {rounds}")

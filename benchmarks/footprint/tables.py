@@ -82,6 +82,9 @@ def beside_table(figures: Mapping[str, Any]) -> str:
         "MiB more that are private, written and clean together": f"{together:.1f}",
         "CPU until the first answer, over the bare script's: the bar": _range(ratio, 2),
         "CPU until it is connected, too, over the bare script's": _range(connected, 2),
+        "CPU until the first answer, beside the threads of numpy's BLAS": _range(
+            figures["starts_beside_blas"]["cpu_ratio"], 2
+        ),
     }
     head = ["| the agent beside the bare script | |", "|---|---|"]
     return "\n".join([*head, *(f"| {what} | {found} |" for what, found in rows.items())]) + "\n"
