@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,9 +138,9 @@ def test_each_class_has_its_own_threshold(device: Device, workshop: Workshop) ->
     assert answers == [None, 1, None, 3]
 
 
-def test_a_label_of_what_was_no_class_counts_as_wrong(
-    hub: Hub, package: Package, workshop: Workshop, tmp_path: Path
-) -> None:
+@pytest.fixture
+def agent(hub: Hub, package: Package, workshop: Workshop, tmp_path: Path) -> Iterator[Agent]:
+    """An agent without a network, whose model's classes have names."""
     named = workshop.altered(package, labels=NAMES)
     adopt_identity(FolderStorage(tmp_path / "state"), hub.enrolment())
     device = Device(tmp_path / "state", hub)
@@ -148,60 +149,54 @@ def test_a_label_of_what_was_no_class_counts_as_wrong(
     device.stop()
     offline = AgentOptions(link=LinkLimits(connect_timeout_s=0.2, backoff_first_s=0.1))
     with Agent.start(tmp_path / "state", options=offline) as agent:
-        sure, unsure = agent.infer("digits", SURE[2]), agent.infer("digits", UNSURE[2])
-        assert (sure.class_index, sure.label) == (2, "two")
-        assert (unsure.class_index, unsure.label) == (None, None)
-        live = agent._live.get(ModelName("digits"))
-        assert live is not None
-        live.tally.close_window()
-        assert agent.report_label(sure, "two")
-        assert agent.report_label(unsure, "two")
-        assert agent.report_label(unsure, 2)
-        for prediction in (sure, unsure):
-            with pytest.raises(BadInput, match="no class named 'nonsense'") as raised:
-                agent.report_label(prediction, "nonsense")
-            assert raised.value.next_step.endswith(", ".join(NAMES))
-        window = live.tally.window
-        assert (window.labelled, window.labelled_correct) == (3, 1)
-        assert agent.report_label(sure, np.str_("two"))
-        assert (live.tally.window.labelled_correct, type(sure.label)) == (2, str)
-        with pytest.raises(BadInput, match="no class 9"):
-            agent.report_label(unsure, 9)
+        yield agent
 
 
-def test_a_late_label_is_a_class_of_the_version_that_predicted(
-    hub: Hub, package: Package, workshop: Workshop, tmp_path: Path
-) -> None:
+def test_a_label_of_what_was_no_class_counts_as_wrong(agent: Agent) -> None:
+    sure, unsure = agent.infer("digits", SURE[2]), agent.infer("digits", UNSURE[2])
+    assert (sure.class_index, sure.label) == (2, "two")
+    assert (unsure.class_index, unsure.label) == (None, None)
+    live = agent._live.get(ModelName("digits"))
+    assert live is not None
+    live.tally.close_window()
+    assert agent.report_label(sure, "two")
+    assert agent.report_label(unsure, "two")
+    assert agent.report_label(unsure, 2)
+    for prediction in (sure, unsure):
+        with pytest.raises(BadInput, match="no class named 'nonsense'") as raised:
+            agent.report_label(prediction, "nonsense")
+        assert raised.value.next_step.endswith(", ".join(NAMES))
+    window = live.tally.window
+    assert (window.labelled, window.labelled_correct) == (3, 1)
+    assert agent.report_label(sure, np.str_("two"))
+    assert (live.tally.window.labelled_correct, type(sure.label)) == (2, str)
+    with pytest.raises(BadInput, match="no class 9"):
+        agent.report_label(unsure, 9)
+
+
+def test_a_late_label_is_a_class_of_the_version_that_predicted(agent: Agent) -> None:
     """The version that answers by now may have other names, or other classes."""
-    named = workshop.altered(package, labels=NAMES)
-    adopt_identity(FolderStorage(tmp_path / "state"), hub.enrolment())
-    device = Device(tmp_path / "state", hub)
-    device.order(named)
-    device.settle()
-    device.stop()
-    offline = AgentOptions(link=LinkLimits(connect_timeout_s=0.2, backoff_first_s=0.1))
-    with Agent.start(tmp_path / "state", options=offline) as agent:
-        prediction = agent.infer("digits", SURE[2])
-        before = agent._live.get(ModelName("digits"))
-        assert before is not None
-        before.tally.close_window()
-        renamed = LiveModel(
-            digest=Digest("sha256:" + "1" * 64),
-            manifest=replace(before.manifest, labels=("w", "x", "y", "z"), version=2),
-            variant=before.variant,
-            loaded=before._loaded,
-            before=None,
-        )
-        agent._live.exchange(ModelName("digits"), renamed)
-        assert agent.report_label(prediction, NAMES[2])
-        assert agent.report_label(prediction, NAMES[1])
-        with pytest.raises(BadInput, match="no class named 'w'"):
-            agent.report_label(prediction, "w")
-        window = before.tally.window
-        assert (window.labelled, window.labelled_correct) == (2, 1)
-        assert renamed.tally.window.labelled == 0
-        gone = prediction._replace(digest="sha256:" + "2" * 64)
-        assert agent.report_label(gone, "w") is False
+    prediction = agent.infer("digits", SURE[2])
+    before = agent._live.get(ModelName("digits"))
+    assert before is not None
+    before.tally.close_window()
+    renamed = LiveModel(
+        digest=Digest("sha256:" + "1" * 64),
+        manifest=replace(before.manifest, labels=("w", "x", "y", "z"), version=2),
+        variant=before.variant,
+        loaded=before._loaded,
+        before=None,
+    )
+    agent._live.exchange(ModelName("digits"), renamed)
+    assert agent.report_label(prediction, NAMES[2])
+    assert agent.report_label(prediction, NAMES[1])
+    with pytest.raises(BadInput, match="no class named 'w'"):
+        agent.report_label(prediction, "w")
+    window = before.tally.window
+    assert (window.labelled, window.labelled_correct) == (2, 1)
+    assert renamed.tally.window.labelled == 0
+    gone = prediction._replace(digest="sha256:" + "2" * 64)
+    assert agent.report_label(gone, "w") is False
 
 
 def test_device_agent_infer_says_unknown(device: Device, package: Package, tmp_path: Path) -> None:
