@@ -100,7 +100,8 @@ class Agent:
         try:
             self._loop.run()
         except AgentError as error:  # anything else is a defect, with its traceback
-            logger.error("agent.ended", extra={"cause": str(error)})  # noqa: TRY400 - its cause says it
+            told = {"cause": str(error), "next": error.next_step}
+            logger.error("agent.ended", extra=told)  # noqa: TRY400 - its cause says it
 
     def infer(self, model: str, row: Any) -> Prediction:
         """Answer one row with the model that is active right now, on this thread.

@@ -73,7 +73,14 @@ class Trust:
         return self._root
 
     def _pinned(self) -> Root:
-        root = pinned_root(self._enrolled, verify_ed25519)
+        try:
+            root = pinned_root(self._enrolled, verify_ed25519)
+        except NotTrusted as error:
+            raise NotTrusted(
+                error.reason,
+                f"{error}: the root of trust of the enrolment",
+                next_step="enroll the device again, and start it with the new file (--enrolment)",
+            ) from error
         try:
             self._storage.replace(ROOT_PATH, self._enrolled)
         except StorageFailed as error:  # then it is pinned again at the next start

@@ -596,6 +596,7 @@ def test_run_with_a_root_that_does_not_trust_itself_is_exit_code_6(
     )
     assert code == 6
     assert lines[0].startswith("error: no valid signature")
+    assert lines[1].startswith("next:  enroll the device again")
 
 
 @pytest.fixture
@@ -622,6 +623,7 @@ def test_run_without_a_root_of_trust_ends_with_its_cause(rootless: Path) -> None
     code, lines = said(device_agent("run", "--state", rootless))
     assert code == 1
     assert "agent.ended cause=no valid signature" in lines[-1]
+    assert "next=enroll the device again, and start it with the new file" in lines[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
